@@ -1,0 +1,43 @@
+"""microconv: honest analysis of micro-conversions. Reduce events to counts, estimate, show."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_PUBLIC = {
+    "EventLog": "microconv.log",
+    "MicroconvError": "microconv.errors",
+    "MicroconvWarning": "microconv.errors",
+    "ParameterError": "microconv.errors",
+    "Plan": "microconv.plan",
+    "PlanError": "microconv.errors",
+    "Result": "microconv.results",
+    "RiskTable": "microconv.counts",
+    "SourceError": "microconv.errors",
+    "funnel": "microconv.funnel",
+    "read_events": "microconv.reading",
+    "sample_log": "microconv.sample",
+    "simulate": "microconv.simulate",
+    "suggest_plan": "microconv.suggest",
+    "time_to_conversion": "microconv.conversion",
+}
+_MODULES = ("stats",)
+
+__all__ = ["__version__", *sorted([*_PUBLIC, *_MODULES])]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for, so that ``import microconv`` stays cheap."""
+    if name in _MODULES:
+        return importlib.import_module(f"microconv.{name}")
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'microconv' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

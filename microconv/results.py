@@ -1,0 +1,133 @@
+"""Result: what every analysis returns. A tidy table, what it means, what it assumes, a picture, files."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from microconv.errors import ParameterError, unknown_name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Result"]
+
+_VERSIONED = ("microconv", "pandas", "numpy", "ibis-framework", "duckdb")
+
+
+@dataclass(frozen=True)
+class Result:
+    """The answer of one analysis.
+
+    ``table`` is a tidy frame with fixed column names; ``extra`` holds further frames by name, also read as attributes
+    (``result.summary``); ``meaning`` is two or three plain sentences; ``plot_with(result, ax)`` draws ``table``.
+    """
+
+    name: str
+    table: pd.DataFrame
+    meaning: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    assumptions: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    extra: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    plot_with: Callable[[Result, Any], Axes] | None = field(default=None, repr=False, compare=False)
+
+    def __getattr__(self, name: str) -> pd.DataFrame:
+        extra = self.__dict__.get("extra", {})
+        if name.startswith("_") or name not in extra:
+            raise AttributeError(unknown_name("attribute of this result", name, ["table", *extra]))
+        return extra[name]
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the table; the axes are returned so that the caller can go on with them."""
+        if self.plot_with is None:
+            raise ParameterError(f"The result {self.name!r} has no picture; read its .table.")
+        return self.plot_with(self, ax)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``result.json`` holds: parameters, words, provenance (fingerprint, row counts, versions), no table."""
+        return {
+            "name": self.name,
+            "meaning": self.meaning,
+            "parameters": dict(self.parameters),
+            "assumptions": list(self.assumptions),
+            "warnings": list(self.warnings),
+            "provenance": dict(self.provenance),
+            "rows": {"table": len(self.table), **{name: len(frame) for name, frame in self.extra.items()}},
+            "versions": _versions(),
+        }
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write ``table.parquet``, ``table.csv``, ``figure.png``, ``result.json`` and one CSV per extra frame.
+
+        Each file appears whole or not at all. Raises ``ParameterError`` when the folder cannot be written.
+        """
+        target = Path(folder)
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            _write(target / "table.parquet", lambda path: self.table.to_parquet(path, index=False))
+            _write(target / "table.csv", lambda path: self.table.to_csv(path, index=False))
+            for name, frame in self.extra.items():
+                _write(target / f"{name}.csv", lambda path, frame=frame: frame.to_csv(path, index=False))
+            if self.plot_with is not None:
+                _write(target / "figure.png", self._save_figure)
+            text = json.dumps(self.to_dict(), indent=2, default=str, ensure_ascii=False) + "\n"
+            _write(target / "result.json", lambda path: path.write_text(text, encoding="utf-8"))
+        except OSError as error:
+            raise ParameterError(
+                f"Cannot write the result to {str(target)!r}: {error.strerror or error}. Name a folder you may write to."
+            ) from error
+        return target
+
+    def _save_figure(self, path: Path) -> None:
+        import matplotlib.pyplot as plt
+
+        axes = self.plot()
+        figure = axes.get_figure()
+        figure.savefig(path, format="png", dpi=150, bbox_inches="tight")
+        plt.close(figure)
+
+    def _repr_html_(self) -> str:
+        shown = self.table.head(20)
+        notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.warnings)
+        cut = f"<p>{len(shown)} of {len(self.table)} rows.</p>" if len(shown) < len(self.table) else ""
+        return (
+            f"<div class='microconv'><p>{html.escape(self.meaning)}</p>"
+            + (f"<ul class='warnings'>{notes}</ul>" if notes else "")
+            + shown.to_html(index=False, border=0, escape=True, na_rep="", float_format=lambda x: f"{x:.4g}")
+            + cut
+            + "</div>"
+        )
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _VERSIONED:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _write(path: Path, writer: Callable[[Path], Any]) -> None:
+    """Write to a neighbour and rename, so that a reader never sees half a file."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    neighbour = Path(name)
+    try:
+        writer(neighbour)
+        os.chmod(neighbour, 0o644)
+        os.replace(neighbour, path)
+    finally:
+        neighbour.unlink(missing_ok=True)
