@@ -1,0 +1,235 @@
+"""The one door to Ibis: connections, DuckDB limits, the few scalar functions that differ between engines, fetching.
+
+Inside reductions a time is a whole number of microseconds since 1970 (UTC), so that no engine rounds it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ibis
+
+from microconv.errors import ParameterError, SourceError, shorten, unknown_name
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+    import pandas as pd
+
+__all__ = ["DIALECTS", "Engine", "duckdb_engine", "engine_of", "sketch_engine", "to_datetime"]
+
+DIALECTS = ("duckdb", "pyspark", "databricks", "bigquery", "snowflake", "postgres", "clickhouse")
+
+# Ibis cannot take microseconds since 1970 from a time on every engine, so each engine's own function is named here.
+_TO_MICROS = {
+    "duckdb": "epoch_us",
+    "pyspark": "unix_micros",
+    "databricks": "unix_micros",
+    "bigquery": "UNIX_MICROS",
+    "clickhouse": "toUnixTimestamp64Micro",
+}
+_FROM_MICROS = {
+    "duckdb": "make_timestamptz",
+    "pyspark": "timestamp_micros",
+    "databricks": "timestamp_micros",
+    "bigquery": "TIMESTAMP_MICROS",
+    "clickhouse": "fromUnixTimestamp64Micro",
+}
+_LOCAL_TO_UTC: dict[str, Callable[[Any, str], Any]] = {
+    "duckdb": lambda time, tz: _builtin("timezone", "timestamp('UTC')", 2)(tz, time),
+    "pyspark": lambda time, tz: _builtin("to_utc_timestamp", "timestamp", 2)(time, tz),
+    "databricks": lambda time, tz: _builtin("to_utc_timestamp", "timestamp", 2)(time, tz),
+    "bigquery": lambda time, tz: _builtin("TIMESTAMP", "timestamp('UTC')", 2)(time, tz),
+}
+_OFFSET = r":\d\d(\.\d+)?\s*([Zz]|UTC|GMT|[+-]\d\d(:?\d\d)?)$"
+_ONE_SPELLING = (
+    (r"\s*([Zz]|UTC|GMT)$", "+00:00"),
+    (r"\s*([+-]\d\d):?(\d\d)$", r"\1:\2"),
+    (r"([T ]\d\d:\d\d)([+-]\d\d(:\d\d)?)$", r"\1:00\2"),
+)
+_DATE_FIRST = r"^\d{4}[-/]\d{1,2}[-/]\d{1,2}"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One place that holds events: an Ibis backend, its dialect, and what must be cleaned up after it."""
+
+    backend: Any
+    dialect: str
+    temp_directory: Path | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def micros(self, time: ir.Value) -> ir.IntegerValue:
+        """A time as int64 microseconds since 1970-01-01 UTC; a time without zone is read as UTC."""
+        if self.dialect in _TO_MICROS:
+            return _builtin(_TO_MICROS[self.dialect], "int64")(time)
+        return time.truncate("s").epoch_seconds().cast("int64") * 1_000_000 + time.microsecond().cast("int64")
+
+    def from_micros(self, micros: ir.Value) -> ir.TimestampValue:
+        """Microseconds since 1970 as a UTC time."""
+        if self.dialect in _FROM_MICROS:
+            kind = "timestamp('UTC')" if self.dialect != "pyspark" else "timestamp"
+            return _builtin(_FROM_MICROS[self.dialect], kind)(micros)
+        return micros.as_timestamp("us")
+
+    def local_to_utc(self, time: ir.Value, tz: str) -> ir.TimestampValue:
+        """A wall-clock time of zone ``tz`` as a UTC time; a time that daylight saving skips is moved on, not lost."""
+        if tz.upper() == "UTC":
+            return time
+        if self.dialect not in _LOCAL_TO_UTC:
+            raise ParameterError(
+                f"tz={tz!r} cannot be applied inside {self.dialect}. Convert the time column to UTC first."
+            )
+        return _LOCAL_TO_UTC[self.dialect](time, tz)
+
+    def parse_time(self, text: ir.StringValue, tz: str, formats: tuple[str, ...] = ()) -> ir.TimestampValue:
+        """ISO-8601 text (with or without offset), or text of one of the strptime ``formats``, as UTC; else null."""
+        if self.dialect not in ("duckdb", "pyspark", "databricks"):
+            raise SourceError(
+                f"Times as text cannot be parsed inside {self.dialect}. Cast the time column to a timestamp first."
+            )
+        text = text.strip()
+        zoned = has_offset(text)
+        clean = text
+        for pattern, spelling in _ONE_SPELLING:
+            clean = clean.re_replace(pattern, spelling)
+        dated = text.re_search(_DATE_FIRST)
+        kind = "timestamp" if self.dialect != "duckdb" else "timestamp('UTC')"
+        with_zone = ibis.ifelse(dated & zoned, clean, ibis.null("string")).try_cast(kind)
+        plain = ibis.ifelse(dated & ~zoned, text, ibis.null("string")).try_cast("timestamp")
+        parsed = [with_zone, self.local_to_utc(plain, tz).cast(kind)]
+        if formats and self.dialect != "duckdb":
+            raise ParameterError(f"time_format= works on DuckDB only, not on {self.dialect}.")
+        for pattern in formats:
+            # strptime takes the words "infinity" and "epoch" for times.
+            digits = ibis.ifelse(text.re_search(r"\d"), text, ibis.null("string"))
+            found = _builtin("try_strptime", "timestamp", 2)(digits, pattern)
+            # %z makes DuckDB return an instant: its wall clock is already UTC.
+            parsed.append((found if "%z" in pattern else self.local_to_utc(found, tz)).cast(kind))
+        return ibis.coalesce(*parsed)
+
+    def materialise(self, expr: ir.Table) -> ir.Table:
+        """Compute a table once and keep it in the engine for as long as it is used."""
+        if self.backend is None:
+            return expr
+        return expr.cache()
+
+    def fetch(self, expr: ir.Table) -> pd.DataFrame:
+        """The rows of a small table as a frame; whole numbers stay whole where none is missing."""
+        return expr.to_pyarrow().to_pandas()
+
+    def sql(self, expr: ir.Expr) -> str:
+        """The SQL that ``expr`` becomes in this engine's dialect."""
+        return str(ibis.to_sql(expr, dialect=self.dialect))
+
+
+def has_offset(text: ir.StringValue) -> ir.BooleanValue:
+    """Whether a time written as text says its distance from UTC."""
+    return text.strip().re_search(_OFFSET)
+
+
+@cache
+def _builtin(name: str, returns: str, arguments: int = 1) -> Callable[..., Any]:
+    """A function that the engine already has, under its own name."""
+
+    def one(value): ...  # type: ignore[no-untyped-def]
+
+    def two(value, other): ...  # type: ignore[no-untyped-def]
+
+    function = one if arguments == 1 else two
+    function.__annotations__ = {"return": ibis.dtype(returns)}
+    return ibis.udf.scalar.builtin(name=name)(function)
+
+
+def duckdb_engine(
+    memory_limit: str | None = None, temp_directory: str | Path | None = None, threads: int | None = None
+) -> Engine:
+    """A fresh embedded DuckDB that works out of core: beyond ``memory_limit`` it spills to ``temp_directory``.
+
+    ``memory_limit`` is text such as ``"2GB"`` (default: a quarter of the machine's memory); ``temp_directory`` defaults
+    to a folder of the system's temporary files that goes away with the engine.
+    """
+    if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
+        raise ParameterError(f"threads={threads!r} must be a whole number of at least 1.")
+    if temp_directory is None:
+        folder = Path(tempfile.mkdtemp(prefix="microconv-"))
+    else:
+        folder = Path(temp_directory)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ParameterError(f"temp_directory={str(folder)!r} cannot be made: {error.strerror}.") from error
+    settings: dict[str, Any] = {"temp_directory": str(folder), "preserve_insertion_order": False}
+    if memory_limit is not None:
+        settings["memory_limit"] = memory_limit
+    else:
+        settings["memory_limit"] = _quarter_of_memory()
+    if threads is not None:
+        settings["threads"] = threads
+    try:
+        backend = ibis.duckdb.connect(**settings)
+    except Exception as error:
+        raise ParameterError(f"DuckDB refuses memory_limit={memory_limit!r}: {shorten(error, 200)}") from error
+    backend.raw_sql("SET TimeZone = 'UTC'")
+    engine = Engine(backend, "duckdb", folder, settings)
+    if temp_directory is None:
+        weakref.finalize(backend, _remove, folder)
+    return engine
+
+
+def _quarter_of_memory() -> str:
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not every system tells its memory; DuckDB needs a number
+        total = 8 << 30
+    return f"{max(total // 4 >> 20, 512)}MiB"
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def engine_of(table: ir.Table) -> Engine:
+    """The engine that already holds an Ibis table."""
+    backend = table._find_backend(use_default=False)
+    if backend.name not in DIALECTS:
+        raise SourceError(unknown_name("engine", backend.name, DIALECTS, "Export the table to Parquet and read that."))
+    if backend.name == "duckdb":
+        backend.raw_sql("SET TimeZone = 'UTC'")
+    return Engine(backend, backend.name)
+
+
+def sketch_engine(dialect: str) -> Engine:
+    """An engine that holds nothing and only writes SQL."""
+    name = "pyspark" if dialect == "spark" else dialect
+    if name not in DIALECTS:
+        raise ParameterError(unknown_name("dialect", dialect, [*DIALECTS, "spark"]))
+    return Engine(None, name)
+
+
+def to_datetime(value: str | dt.datetime | dt.date, name: str) -> dt.datetime:
+    """A moment given by the caller as an aware UTC datetime; one without zone is UTC."""
+    if isinstance(value, str):
+        try:
+            value = dt.datetime.fromisoformat(value.strip())
+        except ValueError:
+            raise ParameterError(
+                f"{name}={shorten(repr(value))} is not a time. Write it as '2026-01-31' or '2026-01-31T12:00:00+01:00'."
+            ) from None
+    if isinstance(value, dt.datetime):
+        moment = value
+    elif isinstance(value, dt.date):
+        moment = dt.datetime(value.year, value.month, value.day)
+    else:
+        raise ParameterError(f"{name}={shorten(repr(value))} is not a time. Write it as '2026-01-31'.")
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=dt.UTC)
+    return moment.astimezone(dt.UTC)
