@@ -1,4 +1,4 @@
-"""Print a command of the README, so that CI runs what a newcomer reads: ``python .ci/readme_command.py report|test``."""
+"""Print a command of the README, so that CI runs what newcomers read: ``python .ci/readme_command.py report|test``."""
 
 from __future__ import annotations
 
