@@ -1,0 +1,89 @@
+"""The share that has had each outcome over time, where outcomes exclude each other: Aalen-Johansen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from microconv.counts import RiskTable, group_codes
+from microconv.errors import ParameterError
+from microconv.stats._curves import Block, Floats, curve_at, curve_blocks, log_log_limits, patterns_of, z_value
+
+__all__ = ["aalen_johansen", "probability_at"]
+
+_COLUMNS = ["cause", "time_days", "probability", "se", "ci_low", "ci_high"]
+
+
+def aalen_johansen(rt: RiskTable, confidence: float = 0.95, *, start_days: float = 0.0) -> pd.DataFrame:
+    """Which share has had each outcome by each time, when the other outcomes prevent it (cumulative incidence)?
+
+    At risk are the users of ``rt.n``; every cause ends the time at risk, and the censored say nothing of after. The
+    probabilities of all causes and the Kaplan-Meier survival of any cause add up to one. With ``start_days`` they are
+    conditional on no event before that day.
+
+    Returns one block of rows per pattern and cause, pattern columns first: ``cause`` (its label), ``time_days``,
+    ``probability`` by that time, ``se``, ``ci_low``, ``ci_high``; no row when ``rt`` has no cause. Ties are exact, no
+    time is moved. The error is Greenwood's for several causes (multinomial increments): on right-censored
+    times it is that of R's multi-state ``survfit``. The interval is symmetric in log(-log(1 - probability)), so that
+    one cause alone gives one minus the Kaplan-Meier interval; (0, 0) before the cause's first event, NaN at one.
+
+    Raises ``ParameterError`` on an empty table or an impossible confidence. Warns with ``MicroconvWarning`` where late
+    entry ends a curve early. Aalen and Johansen (1978).
+    """
+    z = z_value(confidence)
+    blocks = curve_blocks(rt, start_days=start_days)
+    rows = [block.rows for block in blocks for _ in rt.causes]
+    curves = [_incidence(block, at) for block in blocks for at in range(len(rt.causes))]
+    empty = np.zeros(0)
+    table = patterns_of(rt, np.concatenate([np.zeros(0, dtype=np.int64), *rows]), _COLUMNS)
+    labels = np.empty(len(rt.causes), dtype=object)
+    labels[:] = rt.causes
+    sizes = [len(block.rows) for block in blocks for _ in rt.causes]
+    cause = np.repeat(np.tile(labels, len(blocks)), sizes)
+    table.insert(len(rt.pattern_cols), "cause", pd.Series(cause, dtype=object).infer_objects())
+    probability = np.concatenate([empty, *(curve[0] for curve in curves)])
+    se = np.concatenate([empty, *(curve[1] for curve in curves)])
+    logs = np.log1p(-probability, out=np.full_like(probability, -np.inf), where=probability < 1)
+    low, high = log_log_limits(logs, se, z)
+    table["probability"], table["se"] = probability, se
+    table["ci_low"], table["ci_high"] = -np.expm1(high), -np.expm1(low)
+    return table
+
+
+def _incidence(block: Block, at: int) -> tuple[Floats, Floats]:
+    """The cumulative incidence of one cause after each time, and its standard error.
+
+    Forward sums of how P (this cause) and S (no event) move together. At a time with fractions a of this cause and
+    A of any, S before it, G the sum of Greenwood before it and K = cov(P, S) / S before it:
+    var P grows by 2 a S K + (a S)^2 G + S^2 a (1 - a) / n and K by a S (G - 1 / n).
+    """
+    n = np.where(block.n > 0, block.n, 1.0)
+    a = np.minimum(block.by_cause[:, at] / n, 1.0)
+    before = np.concatenate([[1.0], block.survival[:-1]])[: len(n)]
+    greenwood = np.concatenate([[0.0], block.greenwood[:-1]])[: len(n)]
+    moved = a * before
+    covariance = np.cumsum(moved * (greenwood - 1 / n))
+    covariance = np.concatenate([[0.0], covariance[:-1]])[: len(n)]
+    steps = 2 * moved * covariance + moved**2 * greenwood + before**2 * a * (1 - a) / n
+    probability = np.cumsum(moved)
+    # A sum of fractions misses 1 by a rounding error, which the logarithm would blow up.
+    return np.where(probability > 1 - 1e-12, 1.0, probability), np.sqrt(np.maximum(np.cumsum(steps), 0.0))
+
+
+def probability_at(curve: pd.DataFrame, times: float | Sequence[float] | Floats) -> pd.DataFrame:
+    """What do Aalen-Johansen curves read at ``times`` (days)?
+
+    ``curve`` comes from ``aalen_johansen``. Returns a row per pattern, cause and time: pattern columns, ``cause``,
+    ``time_days``, ``probability``, ``se``, ``ci_low``, ``ci_high``. Before the first row the probability is 0. After
+    the last row, where nobody was observed any more, all four are NaN, unless everybody had had an outcome.
+    """
+    for column in _COLUMNS:
+        if column not in curve.columns:
+            raise ParameterError(f"The curve has no column {column!r}: give the frame that aalen_johansen returned.")
+    patterns = list(curve.columns[: curve.columns.get_loc("cause")])
+    moment = group_codes(curve[[*patterns, "time_days"]])
+    total = np.bincount(moment, curve["probability"].to_numpy(dtype=float))[moment] if len(curve) else np.zeros(0)
+    before = {"probability": 0.0, "se": 0.0, "ci_low": 0.0, "ci_high": 0.0}
+    return curve_at(curve, times, before, total >= 1 - 1e-9)

@@ -1,0 +1,61 @@
+"""The share without the event over time: Kaplan-Meier with log-log Greenwood intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from microconv.counts import RiskTable
+from microconv.errors import ParameterError
+from microconv.stats._curves import Floats, curve_at, curve_blocks, patterns_of, survival_with_limits, z_value
+
+__all__ = ["kaplan_meier", "survival_at"]
+
+_COLUMNS = ["time_days", "survival", "se", "ci_low", "ci_high", "at_risk", "events", "censored"]
+
+
+def kaplan_meier(
+    rt: RiskTable, confidence: float = 0.95, *, cause: Hashable | None = None, start_days: float = 0.0
+) -> pd.DataFrame:
+    """Which share has not had the event by each time?
+
+    At risk are the users of ``rt.n``: who entered before a time (at 0: by that time) and has not left before it. The
+    event is any cause of ``rt``, or ``cause`` alone: then the other causes censor, and ``1 - survival`` is no share
+    of users (see ``aalen_johansen``). With ``start_days`` the curve is conditional on no event before that day: it
+    starts there at 1, events on that very day count.
+
+    Returns one block of rows per pattern, pattern columns first, a row per time of ``rt``: ``time_days``, ``survival``
+    just after it, ``se``, ``ci_low``, ``ci_high`` (log-log), ``at_risk``, ``events``, ``censored`` (all float). Before
+    the first event the interval is (1, 1), which is not certainty; where survival is 0, error and interval are NaN.
+    A weight counts as that many users.
+
+    Raises ``ParameterError`` on an empty table, an unknown cause, an impossible confidence or start. Warns with
+    ``MicroconvWarning`` where late entry lets the curve reach 0 while users are observed later. Kaplan and Meier
+    (1958), as R's ``survfit(conf.type="log-log")``.
+    """
+    z = z_value(confidence)
+    blocks = curve_blocks(rt, cause, start_days)
+    table = patterns_of(rt, np.concatenate([block.rows for block in blocks]), _COLUMNS)
+    curves = [survival_with_limits(block, z) for block in blocks]
+    for column, parts in zip(_COLUMNS[1:5], zip(*curves, strict=True), strict=True):
+        table[column] = np.concatenate(parts)
+    table["at_risk"] = np.concatenate([block.n for block in blocks])
+    table["events"] = np.concatenate([block.events for block in blocks])
+    table["censored"] = np.concatenate([block.censored for block in blocks])
+    return table
+
+
+def survival_at(curve: pd.DataFrame, times: float | Sequence[float] | Floats) -> pd.DataFrame:
+    """What does a Kaplan-Meier curve read at ``times`` (days)?
+
+    ``curve`` comes from ``kaplan_meier``. Returns a row per pattern and time: pattern columns, ``time_days``,
+    ``survival``, ``se``, ``ci_low``, ``ci_high``. Before the first row survival is 1. After the last row, where nobody
+    was observed any more, all four are NaN, unless survival had come to 0.
+    """
+    for column in _COLUMNS[:5]:
+        if column not in curve.columns:
+            raise ParameterError(f"The curve has no column {column!r}: give the frame that kaplan_meier returned.")
+    complete = (curve["survival"] <= 0).to_numpy()
+    return curve_at(curve, times, {"survival": 1.0, "se": 0.0, "ci_low": 1.0, "ci_high": 1.0}, complete)

@@ -1,0 +1,131 @@
+"""The time to the event in one number: quantiles and the restricted mean, with intervals."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from microconv.counts import RiskTable
+from microconv.errors import MicroconvWarning, ParameterError, shorten
+from microconv.stats._curves import (
+    Block,
+    Floats,
+    as_days,
+    curve_blocks,
+    patterns_of,
+    survival_with_limits,
+    z_value,
+)
+
+__all__ = ["quantiles", "rmst"]
+
+_QUANTILES = ["probability", "time_days", "ci_low_days", "ci_high_days"]
+_MEAN = ["estimate", "se", "ci_low", "ci_high"]
+
+# Survival is a product of fractions: two values this near are one (the tolerance of R's quantile.survfit).
+_TOLERANCE = float(np.sqrt(np.finfo(float).eps))
+
+
+def quantiles(
+    rt: RiskTable,
+    probabilities: float | Sequence[float] = (0.25, 0.5, 0.75),
+    confidence: float = 0.95,
+    *,
+    cause: Hashable | None = None,
+    start_days: float = 0.0,
+) -> pd.DataFrame:
+    """By which day have 25 %, 50 %, 75 % of the users had the event?
+
+    At risk, censored, ``cause`` and ``start_days`` are as in ``kaplan_meier``. Returns a row per pattern and
+    probability: pattern columns, ``probability``, ``time_days``, ``ci_low_days``, ``ci_high_days`` (float days since
+    the origin), NaN where the curve or its limit does not come that far. Where the curve is flat at exactly the
+    probability, the middle of the flat part is given. The limits are the quantiles of the log-log limits of the curve
+    (Brookmeyer and Crowley 1982), as R's ``quantile(survfit(conf.type="log-log"))``; where a limit of the curve turns
+    back, its first crossing counts. They are conservative for few distinct times.
+    """
+    z = z_value(confidence)
+    wanted = np.atleast_1d(np.asarray(probabilities, dtype=float))
+    if wanted.ndim != 1 or wanted.size == 0 or not ((wanted >= 0) & (wanted <= 1)).all():
+        raise ParameterError(f"probabilities={shorten(repr(probabilities))} must lie between 0 and 1, such as 0.5.")
+    found: list[list[float]] = []
+    for block in curve_blocks(rt, cause, start_days):
+        survival, _, low, high = survival_with_limits(block, z)
+        found.extend([_reach(block, curve, p) for curve in (survival, low, high)] for p in wanted)
+    table = patterns_of(rt, np.repeat(_first_rows(rt), len(wanted)), _QUANTILES).drop(columns="time_days")
+    table["probability"] = np.tile(wanted, len(found) // max(len(wanted), 1))
+    for column, values in zip(_QUANTILES[1:], zip(*found, strict=True), strict=True):
+        table[column] = values
+    return table
+
+
+def _reach(block: Block, survival: Floats, probability: float) -> float:
+    """The first time that ``1 - survival`` reaches ``probability``; the middle of a stretch that is flat at it."""
+    known = ~np.isnan(survival)
+    time = np.concatenate([[block.start], block.time[known]])
+    share = np.concatenate([[0.0], 1 - survival[known]])
+    if probability == 0:
+        return float(time[0])
+    reached = np.flatnonzero(share >= probability - _TOLERANCE)
+    passed = np.flatnonzero(share > probability + _TOLERANCE)
+    if len(reached) == 0:
+        return math.nan
+    if len(passed) > 0:
+        return float(time[reached[0]] + time[passed[0]]) / 2
+    # Flat at the probability up to the end of observation. A limit that is undefined at the end has no such middle.
+    return float(time[reached[0]] + block.time[-1]) / 2 if known[-1:].all() and len(known) else math.nan
+
+
+def rmst(
+    rt: RiskTable,
+    tau: float,
+    confidence: float = 0.95,
+    *,
+    cause: Hashable | None = None,
+    start_days: float = 0.0,
+) -> pd.DataFrame:
+    """How many of the days up to ``tau`` pass, on average, before the event (restricted mean survival time)?
+
+    The area under the Kaplan-Meier curve from ``start_days`` to ``tau`` (days). At risk, censored and ``cause`` are as
+    in ``kaplan_meier``. Returns a row per pattern: pattern columns, ``estimate``, ``se``, ``ci_low``, ``ci_high`` in
+    days. The error is that of the estimate (Greenwood), not the spread of the users' times; the interval is
+    estimate +- z se and may pass ``tau`` when hardly anybody has had the event. Where observation ends before ``tau``
+    with users still at risk, the area is unknown: NaN, with a ``MicroconvWarning``. Raises ``ParameterError`` on
+    a ``tau`` that is no number of days after the start. As R's ``survRM2`` and ``print(survfit, rmean=tau)``.
+    """
+    z, start = z_value(confidence), as_days(start_days, "start_days")
+    if as_days(tau, "tau") <= start:
+        raise ParameterError(f"tau={tau!r} must be later than start_days={start:g}.")
+    areas = [_area(block, float(tau)) for block in curve_blocks(rt, cause, start)]
+    table = patterns_of(rt, _first_rows(rt), _MEAN)
+    table["estimate"], table["se"] = [area for area, _ in areas], [se for _, se in areas]
+    table["ci_low"], table["ci_high"] = table["estimate"] - z * table["se"], table["estimate"] + z * table["se"]
+    short = int(table["estimate"].isna().sum())
+    if short:
+        warnings.warn(
+            f"Observation ends before tau={tau:g} days in {short} of {len(table)} patterns, with users still at risk: "
+            "their restricted mean is unknown (NaN). Choose a tau that every pattern reaches.",
+            MicroconvWarning,
+            stacklevel=2,
+        )
+    return table
+
+
+def _area(block: Block, tau: float) -> tuple[float, float]:
+    """The area under the curve up to ``tau`` and its standard error."""
+    within = block.time <= tau
+    survival = block.survival
+    if not len(block.time) or (tau > block.time[-1] and survival[-1] > 0):
+        return math.nan, math.nan
+    edges = np.concatenate([[block.start], block.time[within], [tau]])
+    steps = np.diff(edges) * np.concatenate([[1.0], survival[within]])
+    after = np.cumsum(steps[:0:-1])[::-1]  # the area from each time to tau
+    increments = np.diff(block.greenwood[within], prepend=0.0)
+    return float(steps.sum()), float(np.sqrt((after**2 * increments).sum()))
+
+
+def _first_rows(rt: RiskTable) -> np.ndarray:
+    return np.array([rows.start for rows in rt.blocks()], dtype=np.int64)
