@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from microconv.errors import ParameterError, shorten
 
-__all__ = ["MICROS_PER_DAY", "Duration", "days", "format_duration", "to_micros"]
+__all__ = ["MICROS_PER_DAY", "Duration", "days", "format_duration", "micros_to_moment", "moment_to_micros", "to_micros"]
 
 Duration: TypeAlias = str | dt.timedelta
 
@@ -67,3 +67,16 @@ def format_duration(micros: int) -> str:
         if micros % _MICROS[unit] == 0:
             return f"{micros // _MICROS[unit]}{unit}"
     return f"{micros}us"
+
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+def moment_to_micros(moment: dt.datetime) -> int:
+    """An aware datetime as whole microseconds since 1970-01-01 UTC."""
+    return (moment - _EPOCH) // dt.timedelta(microseconds=1)
+
+
+def micros_to_moment(micros: int) -> dt.datetime:
+    """Whole microseconds since 1970 as a UTC datetime."""
+    return _EPOCH + dt.timedelta(microseconds=micros)

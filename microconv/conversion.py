@@ -1,0 +1,312 @@
+"""mc.time_to_conversion: how long conversion takes, for whom, and how many have converted by when."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from microconv.counts import RiskTable
+from microconv.durations import MICROS_PER_DAY, Duration, format_duration, to_micros
+from microconv.errors import MicroconvWarning, ParameterError, shorten, unknown_name
+from microconv.reduce.risk import JourneyRule, journeys, population, risk_table
+from microconv.results import Result
+from microconv.stats.competing import aalen_johansen, probability_at
+from microconv.stats.log_rank import logrank
+from microconv.stats.survival import kaplan_meier, survival_at
+from microconv.stats.times import quantiles, rmst
+from microconv.steps import Step, as_item, label
+
+if TYPE_CHECKING:
+    from microconv.log import EventLog
+    from microconv.plan import Item
+
+__all__ = ["TimeToConversion", "time_to_conversion"]
+
+_QUANTILES = (0.1, 0.25, 0.5, 0.75)
+_MOST_SEGMENTS = 200
+
+
+class TimeToConversion(Result):
+    """The curves, with ``risk_table``: the counts they were made from (they add up across logs)."""
+
+    @property
+    def risk_table(self) -> RiskTable:
+        """The counts at risk by time and segment, in days."""
+        return self.__dict__["_risk_table"]
+
+
+def time_to_conversion(
+    log: EventLog,
+    *,
+    target: Step | None = None,
+    origin: Step = "entry",
+    by: str | Sequence[str] | None = None,
+    competing: Sequence[Step] | None = None,
+    horizon: Duration | None = None,
+    confidence: float = 0.95,
+    max_rows: int = 1_000_000,
+) -> TimeToConversion:
+    """How many have converted by each time after entry, counting users whose time is not up as open, not as lost.
+
+    * ``target``: the conversion: a plan name, an event name or ``{"event": ..., "where": ...}``; None is the plan's first macro.
+    * ``origin``: time zero: ``"entry"`` (the user's first event) or a micro, whose first occurrence starts the clock.
+    * ``by``: attributes at entry, one curve per combination; no value is ``(missing)``.
+    * ``competing``: events that end a journey otherwise; None takes the plan's, ``()`` none (they are then ignored).
+    * ``horizon``: how far the curves go (``"30D"``); None: as far as users were observed.
+
+    At risk: every user from the origin on, up to and including the first of the target, a competing end, one of the plan's
+    ``censor`` events, ``observed_until`` and the horizon; the last three censor. Users whose journey had ended before the
+    origin are left out and counted in ``assumptions``. Times are exact.
+
+    ``.table``, per segment: ``time_days, probability`` (1 - Kaplan-Meier; Aalen-Johansen with competing ends) with
+    ``ci_low, ci_high`` (log-log), ``at_risk, events, censored``. ``.summary``, per segment: users, events, the probability at
+    the horizon, quantiles and the restricted mean of the time, with intervals. ``.tests``: the log-rank test between segments.
+    ``.risk_table``: the counts. Raises ``ParameterError``. Follows R's ``survfit(conf.type = "log-log")`` and ``survdiff``.
+    """
+    rule = _rule(log, target, origin, competing, horizon)
+    segments = [by] if isinstance(by, str) else list(by or ())
+    log.require_columns(segments, "by")
+    users = journeys(log, rule, segments)
+    people = population(log, users)
+    if people["at_risk"] == 0:
+        raise ParameterError(
+            f"No user is ever at risk: of {people['users']:,} users none reaches the origin {label(origin)!r} before the "
+            "journey ends. Check its spelling, or choose another origin."
+        )
+    counts, kept = risk_table(log, users, rule, segments, max_rows)
+    if (n := len(counts.blocks())) > _MOST_SEGMENTS:
+        raise ParameterError(f"by={segments} has {n:,} segments, more than {_MOST_SEGMENTS}. Choose a coarser attribute.")
+    read_at = rule.horizon if rule.horizon is not None else _plan_horizon(log)
+    table = _curves(counts, rule, confidence)
+    summary = _summary(counts, rule, read_at, confidence)
+    extra = {"summary": summary}
+    if len(counts.blocks()) > 1:
+        extra["tests"] = logrank(counts, segments, cause=rule.target.name).table
+    result = TimeToConversion(
+        name="time_to_conversion",
+        table=table,
+        meaning=_meaning(summary, segments, rule, read_at),
+        parameters={
+            "target": rule.target.name,
+            "origin": label(origin),
+            "by": segments,
+            "competing": [item.name for item in rule.competing],
+            "censor": [item.name for item in rule.censor],
+            "horizon": format_duration(rule.horizon) if rule.horizon is not None else None,
+            "confidence": confidence,
+        },
+        assumptions=_assumptions(log, rule, people, kept, label(origin)),
+        warnings=_warnings(log, rule, summary, read_at),
+        extra=extra,
+        provenance=log.provenance,
+        plot_with=_plot,
+    )
+    result.__dict__["_risk_table"] = counts
+    return result
+
+
+def _plot(result: Result, ax: Any) -> Any:
+    from microconv.plots import plot_time_to_conversion
+
+    return plot_time_to_conversion(result, ax)
+
+
+def _rule(
+    log: EventLog, target: Step | None, origin: Step, competing: Sequence[Step] | None, horizon: Duration | None
+) -> JourneyRule:
+    if target is None:
+        goal: Item = log.require_plan("time_to_conversion without target=").macros[0]
+    else:
+        goal = as_item(log, target, "target")
+    if competing is None:
+        ends = tuple(log.plan.competing) if log.plan is not None else ()
+    elif isinstance(competing, str):
+        raise ParameterError(f"competing={shorten(repr(competing))} must be a list of names.")
+    else:
+        ends = tuple(as_item(log, step, "competing") for step in competing)
+    ends = tuple(end for end in ends if end.name != goal.name)
+    start = None if origin == "entry" else as_item(log, origin, "origin")
+    if start is not None and start.name == goal.name:
+        raise ParameterError(f"origin and target are both {goal.name!r}. Measure from entry or from another event.")
+    if isinstance(origin, str) and start is not None:
+        known = [item.name for item in log.plan.items] if log.plan is not None else []
+        if origin not in known and origin not in log.event_counts.index:
+            raise ParameterError(unknown_name("origin", origin, ["entry", *known, *log.event_counts.index]))
+    return JourneyRule(
+        target=goal,
+        origin=start,
+        competing=ends,
+        censor=tuple(log.plan.censor) if log.plan is not None else (),
+        horizon=to_micros(horizon, "horizon") if horizon is not None else None,
+    )
+
+
+def _plan_horizon(log: EventLog) -> int | None:
+    horizon = log.plan.horizon if log.plan is not None else None
+    return to_micros(horizon, "horizon") if horizon is not None else None
+
+
+def _curves(counts: RiskTable, rule: JourneyRule, confidence: float) -> pd.DataFrame:
+    """The contract's table: the target's cumulative incidence with the numbers at risk."""
+    by = list(counts.pattern_cols)
+    columns = [*by, "time_days", "probability", "ci_low", "ci_high", "at_risk", "events", "censored"]
+    if not rule.competing:
+        curve = kaplan_meier(counts, confidence)
+        flipped = curve.assign(probability=1 - curve["survival"], ci_low=1 - curve["ci_high"], ci_high=1 - curve["ci_low"])
+        return flipped[columns].reset_index(drop=True)
+    curve = aalen_johansen(counts, confidence)
+    mine = curve[curve["cause"] == rule.target.name].reset_index(drop=True)
+    frame = counts.frame.reset_index(drop=True)
+    mine = mine.assign(at_risk=frame["n"], events=frame[f"d_{rule.target.name}"], censored=frame["censored"])
+    return mine[columns]
+
+
+def _summary(counts: RiskTable, rule: JourneyRule, read_at: int | None, confidence: float) -> pd.DataFrame:
+    """One row per segment: size, events, the probability at the horizon, quantiles and restricted mean of the time."""
+    by, target = list(counts.pattern_cols), rule.target.name
+    blocks = [counts.frame.iloc[place] for place in counts.blocks()]
+    summary = pd.DataFrame({column: [block[column].iloc[0] for block in blocks] for column in by})
+    summary["n"] = [int(block["entered"].sum()) for block in blocks]
+    summary["events"] = [int(block[f"d_{target}"].sum()) for block in blocks]
+    for end in rule.competing:
+        summary[f"events_{end.name}"] = [int(block[f"d_{end.name}"].sum()) for block in blocks]
+    summary["censored"] = [int(block["censored"].sum()) for block in blocks]
+    summary["observed_days"] = [float(block["time_days"].iloc[-1]) for block in blocks]
+    if read_at is not None:
+        summary["horizon_days"] = read_at / MICROS_PER_DAY
+        for name, values in _at_horizon(counts, rule, read_at / MICROS_PER_DAY, confidence).items():
+            summary[name] = values
+    for name, values in _quantiles(counts, rule, confidence).items():
+        summary[name] = values
+    if read_at is not None:
+        # Where observation ends before the horizon the mean is NaN; _warnings says so in the result's own words.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MicroconvWarning)
+            mean = rmst(counts, read_at / MICROS_PER_DAY, confidence)
+        summary["rmst_days"] = mean["estimate"].to_numpy()
+        summary["rmst_ci_low_days"] = mean["ci_low"].to_numpy()
+        summary["rmst_ci_high_days"] = mean["ci_high"].to_numpy()
+    return summary
+
+
+def _at_horizon(counts: RiskTable, rule: JourneyRule, day: float, confidence: float) -> dict[str, np.ndarray]:
+    """The share converted by the horizon; NaN for segments not observed that long."""
+    if rule.competing:
+        read = probability_at(aalen_johansen(counts, confidence), [day])
+        read = read[read["cause"] == rule.target.name]
+        low, high, probability = read["ci_low"], read["ci_high"], read["probability"]
+    else:
+        read = survival_at(kaplan_meier(counts, confidence), [day])
+        low, high, probability = 1 - read["ci_high"], 1 - read["ci_low"], 1 - read["survival"]
+    return {"probability": probability.to_numpy(), "ci_low": low.to_numpy(), "ci_high": high.to_numpy()}
+
+
+def _quantiles(counts: RiskTable, rule: JourneyRule, confidence: float) -> dict[str, np.ndarray]:
+    """The days by which 10, 25, 50 and 75 % of all users have converted; NaN where the curve does not come that far."""
+    if not rule.competing:
+        found = quantiles(counts, _QUANTILES, confidence)
+    else:
+        curve = aalen_johansen(counts, confidence)
+        curve = curve[curve["cause"] == rule.target.name]
+        keys = [curve[column] for column in counts.pattern_cols]
+        parts = [part for _, part in curve.groupby(keys, sort=False, dropna=False)] if keys else [curve]
+        found = pd.DataFrame(
+            [
+                {
+                    "probability": p,
+                    "time_days": _first(part, "probability", p),
+                    "ci_low_days": _first(part, "ci_high", p),
+                    "ci_high_days": _first(part, "ci_low", p),
+                }
+                for part in parts
+                for p in _QUANTILES
+            ]
+        )
+    columns = {}
+    for p in _QUANTILES:
+        mine, name = found[found["probability"] == p], f"p{round(100 * p)}"
+        columns[f"{name}_days"] = mine["time_days"].to_numpy()
+        columns[f"{name}_ci_low_days"] = mine["ci_low_days"].to_numpy()
+        columns[f"{name}_ci_high_days"] = mine["ci_high_days"].to_numpy()
+    return columns
+
+
+def _first(curve: pd.DataFrame, column: str, level: float) -> float:
+    """The first time that a cumulative incidence, or a limit of it, reaches a level."""
+    reached = curve.loc[curve[column] >= level - 1e-12, "time_days"]
+    return float(reached.iloc[0]) if len(reached) else float("nan")
+
+
+def _meaning(summary: pd.DataFrame, by: list[str], rule: JourneyRule, read_at: int | None) -> str:
+    users, events = int(summary["n"].sum()), int(summary["events"].sum())
+    since = "entry" if rule.origin is None else rule.origin.name
+    text = f"{events:,} of {users:,} users did {rule.target.name} after {since} while observed."
+    if read_at is not None:
+        within = format_duration(read_at)
+        known = summary[summary["probability"].notna()]
+        if len(summary) == 1 and len(known):
+            one = known.iloc[0]
+            text += (
+                f" Counting those whose time is not up as open, {one['probability']:.1%} "
+                f"({one['ci_low']:.1%} to {one['ci_high']:.1%}) convert within {within}."
+            )
+        elif len(known):
+            top, bottom = known.loc[known["probability"].idxmax()], known.loc[known["probability"].idxmin()]
+            text += (
+                f" Within {within} it is most in {_named(top, by)} ({top['probability']:.1%}, {top['ci_low']:.1%} to "
+                f"{top['ci_high']:.1%}) and least in {_named(bottom, by)} ({bottom['probability']:.1%}, "
+                f"{bottom['ci_low']:.1%} to {bottom['ci_high']:.1%})."
+            )
+    for p in (0.5, 0.25, 0.1):
+        name = f"p{round(100 * p)}"
+        if len(summary) == 1 and np.isfinite(summary[f"{name}_days"].iloc[0]):
+            text += f" {p:.0%} of all users have converted {_spelled(summary[f'{name}_days'].iloc[0])} after {since}."
+            break
+    return text
+
+
+def _spelled(days: float) -> str:
+    for unit, size in (("days", 1.0), ("hours", 1 / 24), ("minutes", 1 / 1440)):
+        if days >= 2 * size:
+            return f"{days / size:.1f} {unit}"
+    return f"{days * 86_400:.0f} seconds"
+
+
+def _named(row: pd.Series, by: list[str]) -> str:
+    return ", ".join(f"{column} {row[column]}" for column in by)
+
+
+def _assumptions(log: EventLog, rule: JourneyRule, people: dict[str, int], kept: str, origin: str) -> list[str]:
+    said = [
+        f"Time zero is {'the first event of a user' if rule.origin is None else f'the first {origin}'}; the clock stops at the "
+        f"first {rule.target.name}. A conversion at the very moment of entry counts, at time 0.",
+        f"Users not converted by {log.observed_until:%Y-%m-%d %H:%M} UTC are censored: nothing is said of them after.",
+        "Censoring is taken to be unrelated to converting (later entrants convert like earlier ones).",
+        f"Counts are exact in time, with {kept}.",
+    ]
+    if rule.competing:
+        names = ", ".join(end.name for end in rule.competing)
+        said.append(f"Other ends of a journey: {names}. The curve is the cumulative incidence beside them (Aalen-Johansen).")
+    if rule.censor:
+        said.append(f"Events that end observation: {', '.join(item.name for item in rule.censor)}.")
+    if left := people["users"] - people["at_risk"]:
+        said.append(f"{left:,} of {people['users']:,} users never come to the origin within their journey and are left out.")
+    return said
+
+
+def _warnings(log: EventLog, rule: JourneyRule, summary: pd.DataFrame, read_at: int | None) -> list[str]:
+    found = list(log.notes)
+    if summary["events"].sum() == 0:
+        found.append(f"Nobody did {rule.target.name!r}: check its spelling among the log's events.")
+    elif (few := int((summary["events"] < 10).sum())) and len(summary) > 1:
+        found.append(f"{few} of {len(summary)} segments have fewer than ten conversions: their intervals are wide.")
+    if read_at is not None and (short := int(summary["probability"].isna().sum())):
+        found.append(
+            f"{short} of {len(summary)} curves end before {format_duration(read_at)}: nobody was observed that long, "
+            "so no probability is given there. Choose a shorter horizon."
+        )
+    return found

@@ -1,0 +1,191 @@
+"""How far each attempt at a funnel gets: one small table of arrivals per step.
+
+An attempt starts at a first step. An *arrival* is ``(user_id, _same, start, at)``: the attempt that began at ``start``
+reaches the step at ``at``. At each step only the latest start that can arrive matters: whatever an earlier attempt can
+still do from there, the later one can do too, with more of its window left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import ibis
+
+from microconv.reduce.items import TIME, matches, occurring, with_time
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+    from microconv.log import EventLog
+    from microconv.plan import Item
+
+__all__ = ["FunnelRule", "arrivals", "by_key", "excluded_events", "last_event_number", "step_events", "with_same"]
+
+USER, SAME, START, AT, NUMBER = "user_id", "_same", "start", "at", "_number"
+
+
+@dataclass(frozen=True)
+class FunnelRule:
+    """What a funnel counts, with every duration in microseconds. ``within[j]`` limits step j from the step before."""
+
+    steps: tuple[Item, ...]
+    window: int | None
+    within: tuple[int | None, ...]
+    order: Literal["ordered", "any", "strict"] = "ordered"
+    reentry: Literal["latest", "first"] = "latest"
+    optional: frozenset[int] = frozenset()
+    exclude: tuple[Item, ...] = ()
+    same: str | None = None
+    overlaps: tuple[tuple[int, ...], ...] = field(default=())
+
+    def before(self, step: int) -> list[int]:
+        """The steps from which ``step`` may be reached: the last required one and the optional ones after it."""
+        found = []
+        for earlier in range(step - 1, -1, -1):
+            found.append(earlier)
+            if earlier not in self.optional:
+                break
+        return found
+
+    @property
+    def keys(self) -> list[str]:
+        """What an attempt belongs to: a user, and the value of the property held constant."""
+        return [USER] if self.same is None else [USER, SAME]
+
+    @property
+    def has_within(self) -> bool:
+        """Whether any step is limited from the step before it."""
+        return any(limit is not None for limit in self.within)
+
+
+def step_events(log: EventLog, rule: FunnelRule) -> list[ir.Table]:
+    """For each step the events that are it: ``user_id, _same, at``, and ``_number`` of the event when order is strict."""
+    timed = with_time(log.engine, log.table)
+    columns = [*rule.keys, TIME]
+    if rule.order == "strict":
+        timed = _numbered(log, rule)
+        columns.append(NUMBER)
+    timed = with_same(timed, rule)
+    return [occurring(step, timed).select(*columns).rename({AT: TIME}) for step in rule.steps]
+
+
+def with_same(timed: ir.Table, rule: FunnelRule) -> ir.Table:
+    """The events that have the property held constant, with its value as text in ``_same``."""
+    if rule.same is None:
+        return timed
+    return timed.filter(timed[rule.same].notnull()).mutate(**{SAME: timed[rule.same].cast("string")})
+
+
+def _numbered(log: EventLog, rule: FunnelRule) -> ir.Table:
+    """Number each user's events in order; at one instant the funnel's steps come first, in their order."""
+    everything = with_time(log.engine, log.table)
+    rank = ibis.cases(*[(matches(step, everything), i) for i, step in enumerate(rule.steps)], else_=len(rule.steps))
+    ties = [everything["event_id"]] if "event_id" in everything.columns else []
+    order = ibis.window(group_by=everything[USER], order_by=[everything[TIME], rank, everything.event, *ties])
+    numbered = everything.mutate(**{NUMBER: ibis.row_number().over(order)})
+    relevant = ibis.literal(False)
+    for step in rule.steps:
+        relevant |= matches(step, numbered)
+    return log.engine.materialise(numbered.filter(relevant))
+
+
+def last_event_number(log: EventLog) -> ir.Table:
+    """The number of each user's last event, as ``strict`` numbers them."""
+    return log.table.group_by(USER).agg(last=log.table.count() - 1)
+
+
+def excluded_events(log: EventLog, rule: FunnelRule) -> ir.Table | None:
+    """The events that end a user's attempts: ``user_id, at``."""
+    if not rule.exclude:
+        return None
+    timed = with_time(log.engine, log.table)
+    return ibis.union(*_two([occurring(item, timed).select(USER, TIME).rename({AT: TIME}) for item in rule.exclude]))
+
+
+def _two(tables: Sequence[ir.Table]) -> Sequence[ir.Table]:
+    # ibis.union wants at least two tables; an empty second one changes nothing.
+    return tables if len(tables) > 1 else [tables[0], tables[0].limit(0)]
+
+
+def arrivals(log: EventLog, rule: FunnelRule) -> list[ir.Table]:
+    """For each step its arrivals ``user_id, _same, start, at`` (and ``_number`` when strict)."""
+    if rule.order == "any":
+        from microconv.reduce.anyorder import arrivals_any_order
+
+        return arrivals_any_order(log, rule)
+    if rule.order == "ordered" and rule.overlaps:
+        from microconv.reduce.repeats import arrivals_with_repeats
+
+        return arrivals_with_repeats(log, rule)
+    events = step_events(log, rule)
+    first = events[0].mutate(**{START: events[0][AT]})
+    if rule.reentry == "first":
+        first = _first_only(first, rule)
+    excluded = by_key(excluded_events(log, rule), first, rule)
+    found = [first]
+    for step in range(1, len(rule.steps)):
+        sources = [found[earlier] for earlier in rule.before(step)]
+        link = _linked_strictly if rule.order == "strict" else _linked
+        reached = link(sources, events[step], excluded, rule, step)
+        found.append(log.engine.materialise(reached))
+    return found
+
+
+def _first_only(first: ir.Table, rule: FunnelRule) -> ir.Table:
+    if rule.order != "strict":
+        return first.group_by(rule.keys).agg(**{START: first[START].min(), AT: first[AT].min()})
+    order = ibis.window(group_by=[first[key] for key in rule.keys], order_by=first[NUMBER])
+    ranked = first.mutate(_rank=ibis.row_number().over(order))
+    return ranked.filter(ranked._rank == 0).drop("_rank")
+
+
+def by_key(excluded: ir.Table | None, first: ir.Table, rule: FunnelRule) -> ir.Table | None:
+    """An exclusion ends all of the user's attempts, whatever property they hold constant."""
+    if excluded is None or rule.same is None:
+        return excluded
+    keys = first.select(*rule.keys).distinct()
+    return excluded.join(keys, USER).select(*rule.keys, AT)
+
+
+def _linked(
+    sources: Sequence[ir.Table], events: ir.Table, excluded: ir.Table | None, rule: FunnelRule, step: int
+) -> ir.Table:
+    """Arrivals at a step: each of its events takes the latest attempt that got to a step before and is still in time."""
+    nothing = ibis.null("int64")
+    parts = [source.select(*rule.keys, AT, START).mutate(_kind=ibis.literal(0, "int8")) for source in sources]
+    parts.append(events.select(*rule.keys, AT).mutate(**{START: nothing}, _kind=ibis.literal(1, "int8")))
+    if excluded is not None:
+        parts.append(excluded.select(*rule.keys, AT).mutate(**{START: nothing}, _kind=ibis.literal(2, "int8")))
+    rows = ibis.union(*parts)
+    keys = [rows[key] for key in rule.keys]
+    # At one instant the step before comes first, then this step, then what excludes.
+    so_far = ibis.window(group_by=keys, order_by=[rows[AT], rows._kind], rows=(None, 0))
+    within = rule.within[step]
+    in_reach = so_far if within is None else ibis.window(group_by=keys, order_by=rows[AT], range=(within, 0))
+    latest = rows.mutate(_from=rows[START].max().over(in_reach))
+    if excluded is not None:
+        latest = latest.mutate(_ended=(rows._kind == 2).ifelse(rows[AT], nothing).max().over(so_far))
+    reached = latest.filter(latest._kind == 1, latest._from.notnull())
+    if excluded is not None:
+        reached = reached.filter(reached._ended.isnull() | (reached._ended < reached._from))
+    if rule.window is not None:
+        reached = reached.filter(reached[AT] - reached._from <= rule.window)
+    if rule.has_within:  # every arrival counts: the next step is timed from it
+        return reached.select(*rule.keys, AT, **{START: reached._from}).distinct()
+    return reached.group_by([*rule.keys, reached._from.name(START)]).agg(**{AT: reached[AT].min()})
+
+
+def _linked_strictly(
+    sources: Sequence[ir.Table], events: ir.Table, excluded: ir.Table | None, rule: FunnelRule, step: int
+) -> ir.Table:
+    """Arrivals at a step whose event directly follows the step before; an exclusion between would not be direct."""
+    before = ibis.union(*_two([source.select(*rule.keys, START, AT, NUMBER) for source in sources]))
+    before = before.select(*rule.keys, START, previous=before[AT], _next=before[NUMBER] + 1)
+    pairs = events.join(before, [*[events[key] == before[key] for key in rule.keys], events[NUMBER] == before["_next"]])
+    if rule.window is not None:
+        pairs = pairs.filter(pairs[AT] - pairs[START] <= rule.window)
+    if rule.within[step] is not None:
+        pairs = pairs.filter(pairs[AT] - pairs.previous <= rule.within[step])
+    return pairs.select(*rule.keys, START, AT, NUMBER).distinct()

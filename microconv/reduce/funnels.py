@@ -1,0 +1,235 @@
+"""Funnel counts: each user's counted attempt, then how many reached, are still open, and how long it took."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import ibis
+import pandas as pd
+
+from microconv.durations import moment_to_micros
+from microconv.errors import ParameterError
+from microconv.reduce.chains import (
+    AT,
+    NUMBER,
+    SAME,
+    START,
+    USER,
+    FunnelRule,
+    arrivals,
+    excluded_events,
+    last_event_number,
+    step_events,
+)
+from microconv.reduce.occurrences import at_entry, occurrences
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+    from microconv.log import EventLog
+
+__all__ = ["attempts", "durations", "reach_counts", "waiting_counts"]
+
+_LEVEL_BITS = 52  # a level and a start share one int64: 2^52 microseconds are 142 years
+
+
+def attempts(log: EventLog, rule: FunnelRule, by: Sequence[str] = ()) -> ir.Table:
+    """One row per user who did the first step: the attempt that counts.
+
+    ``user_id``, ``start`` (microseconds since 1970), ``level`` (the furthest step, from 1), ``at_1`` ... (when the attempt
+    reached each step, null if not), ``running`` (this attempt may still go on after the end of observation),
+    ``open`` (some attempt of the user may), and ``by_0`` ... (the user's attributes at entry).
+    The furthest attempt counts; of equally far ones the latest.
+    """
+    reached = arrivals(log, rule)
+    base, until = moment_to_micros(log.observed_from), moment_to_micros(log.observed_until)
+    if (until - base) >> _LEVEL_BITS:
+        raise ParameterError("The events span more than 142 years: check for impossible times with log.quality().")
+    best = log.engine.materialise(_best(reached, base))
+    users = _with_openness(log, _with_arrivals(best, reached, rule), reached, rule, until)
+    if by:
+        entry = log.engine.materialise(occurrences(log, ()).semi_join(users, USER))
+        users = users.join(at_entry(log, entry, by).drop("entry"), USER)
+    return log.engine.materialise(users)
+
+
+def _union(tables: Sequence[ir.Table]) -> ir.Table:
+    return ibis.union(*tables) if len(tables) > 1 else tables[0]
+
+
+def _best(reached: Sequence[ir.Table], base: int) -> ir.Table:
+    """Each user's furthest level, the latest start that came so far, and the latest start of any attempt."""
+    # The first step has by far the most events: it is read once, for the newest start.
+    users = reached[0].group_by(USER).agg(newest=reached[0][START].max())
+    if len(reached) == 1:
+        return users.mutate(level=ibis.literal(1, "int64"), start=users.newest)
+    further = _union(
+        [
+            table.group_by(USER).agg(_best=ibis.literal(step << _LEVEL_BITS, "int64") + (table[START].max() - base))
+            for step, table in enumerate(reached[1:], start=2)
+        ]
+    )
+    further = further.group_by(USER).agg(_best=further._best.max())
+    joined = _left(users, further)
+    return joined.select(
+        USER,
+        "newest",
+        level=(joined._best // (1 << _LEVEL_BITS)).fill_null(1).cast("int64"),
+        start=(joined._best % (1 << _LEVEL_BITS) + base).fill_null(joined.newest).cast("int64"),
+    )
+
+
+def _with_arrivals(best: ir.Table, reached: Sequence[ir.Table], rule: FunnelRule) -> ir.Table:
+    """When the counted attempt reached each step."""
+    first = 0 if rule.order == "any" else 1  # elsewhere the first step is the start itself
+    if first == len(reached):
+        return best.mutate(at_1=best.start)
+    rows = _union(
+        [
+            table.select(*rule.keys, START, AT, _step=ibis.literal(i + 1, "int16"))
+            for i, table in enumerate(reached)
+            if i >= first
+        ]
+    )
+    chosen = best.select(_user=best[USER], _start=best[START], level=best.level)
+    if rule.order == "any":
+        # A later step may complete the set, so smaller sets may be complete by events after the attempt's start.
+        mine = rows.join(chosen, (rows[USER] == chosen["_user"]) & (rows[START] >= chosen["_start"]))
+        mine = mine.filter(mine[AT] - mine["_start"] <= rule.window) if rule.window is not None else mine
+    else:
+        mine = rows.join(chosen, (rows[USER] == chosen["_user"]) & (rows[START] == chosen["_start"]))
+    if rule.same is not None:  # one property may have got as far as another at the same start: take the smallest
+        tops = mine.filter(mine["_step"] == mine.level)
+        tops = tops.group_by(USER).agg(_kept=tops[SAME].min())
+        mine = mine.join(tops, USER)
+        mine = mine.filter(mine[SAME] == mine["_kept"])
+    moments = {f"at_{i + 1}": mine[AT].min(where=mine["_step"] == i + 1) for i in range(first, len(reached))}
+    users = _left(best, mine.group_by(USER).agg(**moments))
+    return users if rule.order == "any" else users.mutate(at_1=users.start)
+
+
+def _with_openness(
+    log: EventLog, users: ir.Table, reached: Sequence[ir.Table], rule: FunnelRule, until: int
+) -> ir.Table:
+    """``running`` and ``open``: whether the counted attempt, and any attempt, may go on after the end of observation."""
+    if rule.has_within or rule.order == "strict":
+        return _open_by_arrivals(log, users, reached, rule, until)
+    if rule.order == "any" and rule.reentry == "latest":  # any step opens an attempt there
+        events = _union([events.select(USER, AT) for events in step_events(log, rule)])
+        users = _left(users.drop("newest"), events.group_by(USER).agg(newest=events[AT].max()))
+    excluded = excluded_events(log, rule)
+    if excluded is not None:
+        users = _left(users, excluded.group_by(USER).agg(_ended=excluded[AT].max()))
+    else:
+        users = users.mutate(_ended=ibis.null("int64"))
+
+    def runs(start: ir.IntegerValue) -> ir.BooleanValue:
+        in_time = start + rule.window > until if rule.window is not None else ibis.literal(True)
+        return in_time & (users._ended.isnull() | (users._ended < start).fill_null(True))
+
+    return users.mutate(running=runs(users[START]), open=runs(users.newest)).drop("newest", "_ended")
+
+
+def _open_by_arrivals(
+    log: EventLog, users: ir.Table, reached: Sequence[ir.Table], rule: FunnelRule, until: int
+) -> ir.Table:
+    """The same where the next step depends on the last one: an attempt runs on from an arrival that is still in time."""
+    rows = _union([_still_going(table, rule, step, until) for step, table in enumerate(reached)])
+    excluded = excluded_events(log, rule)
+    if excluded is not None:
+        rows = _left(rows, excluded.group_by(USER).agg(_ended=excluded[AT].max()))
+        rows = rows.filter(rows["_ended"].isnull() | (rows["_ended"] < rows[START]))
+    if rule.order == "strict":
+        rows = rows.join(last_event_number(log), USER)
+        rows = rows.filter(rows[NUMBER] == rows["last"])
+    alive = log.engine.materialise(rows.select(_user=rows[USER], _start=rows[START]).distinct())
+    anyone = alive.select("_user").distinct()
+    users = users.left_join(anyone, users[USER] == anyone["_user"])
+    users = users.mutate(open=users["_user"].notnull()).drop("_user")
+    users = users.left_join(alive, [users[USER] == alive["_user"], users[START] == alive["_start"]])
+    return users.mutate(running=users["_user"].notnull()).drop("_user", "_start", "newest")
+
+
+def _left(table: ir.Table, other: ir.Table) -> ir.Table:
+    return table.left_join(other, USER).drop(f"{USER}_right")
+
+
+def _still_going(table: ir.Table, rule: FunnelRule, step: int, until: int) -> ir.Table:
+    """The arrivals at a step from which the next step could still come after ``until``."""
+    columns = [USER, START, *([NUMBER] if rule.order == "strict" else [])]
+    if rule.window is not None:
+        table = table.filter(table[START] + rule.window > until)
+    limits = [rule.within[later] for later in range(step + 1, len(rule.steps)) if step in rule.before(later)]
+    longest = max((limit for limit in limits if limit is not None), default=None)
+    if longest is not None and None not in limits:
+        table = table.filter(table[AT] + longest > until)
+    return table.select(*columns)
+
+
+def reach_counts(log: EventLog, users: ir.Table, steps: int, by: int = 0) -> pd.DataFrame:
+    """Per segment: ``users`` who did step 1, ``reached_<k>`` and ``open_<k>`` (not reached, an attempt still open)."""
+    sums = {}
+    for k in range(1, steps + 1):
+        reached = users[f"at_{k}"].notnull()
+        sums[f"reached_{k}"] = reached.cast("int64").sum()
+        sums[f"open_{k}"] = (~reached & users.open).cast("int64").sum()
+    keys = [f"by_{i}" for i in range(by)]
+    grouped = users.group_by(keys).agg(users=users.count(), **sums) if keys else users.agg(users=users.count(), **sums)
+    return log.engine.fetch(grouped).sort_values(keys or ["users"]).reset_index(drop=True)
+
+
+def durations(
+    log: EventLog, users: ir.Table, since: Sequence[int | None], probabilities: Sequence[float], by: int = 0
+) -> pd.DataFrame:
+    """Quantiles (microseconds) of the time to each step, among those who reached it; ``q_<k>_<i>`` per segment.
+
+    ``since[k-1]`` is the step from which step k is timed, None the attempt's start.
+    """
+    wanted = {}
+    for k, earlier in enumerate(since, start=1):
+        waited = users[f"at_{k}"] - (users[START] if earlier is None else users[f"at_{earlier}"])
+        for i, probability in enumerate(probabilities):
+            wanted[f"q_{k}_{i}"] = waited.quantile(probability)
+    keys = [f"by_{i}" for i in range(by)]
+    grouped = users.group_by(keys).agg(**wanted) if keys else users.agg(**wanted)
+    frame = log.engine.fetch(grouped)
+    return frame.sort_values(keys).reset_index(drop=True) if keys else frame
+
+
+def waiting_counts(log: EventLog, users: ir.Table, steps: int, limit: int, by: int = 0) -> pd.DataFrame:
+    """Per segment and step, the chance of reaching it within ``limit`` of the counted attempt's start: 1 - Kaplan-Meier.
+
+    A user whose attempt is still running is censored at the end of observation; one whose attempt has ended without the
+    step is known not to reach it. Columns ``by_<i>, step, rate, variance`` (Greenwood's sum, for the log-log interval).
+    The engine sums ln(1 - d/n) over the exact waiting times, so that no user's time leaves it.
+    """
+    until = moment_to_micros(log.observed_until)
+    keys = [f"by_{i}" for i in range(by)]
+    parts = []
+    for k in range(2, steps + 1):
+        waited = users[f"at_{k}"] - users[START]
+        reached = (waited <= limit).fill_null(False)
+        followed = users.running.ifelse(ibis.least(until - users[START], limit), ibis.literal(limit, "int64"))
+        parts.append(
+            users.select(
+                *keys,
+                step=ibis.literal(k, "int16"),
+                waited=reached.ifelse(waited, waited.notnull().ifelse(ibis.literal(limit, "int64"), followed)),
+                reached=reached.cast("int64"),
+            )
+        )
+    rows = _union(parts)
+    counts = rows.group_by([*keys, "step", "waited"]).agg(d=rows.reached.sum(), m=rows.count())
+    block = [counts[key] for key in [*keys, "step"]]
+    gone = counts.m.sum().over(ibis.window(group_by=block, order_by=counts.waited, rows=(None, 0)))
+    total = counts.m.sum().over(ibis.window(group_by=block))
+    at_risk = counts.mutate(n=(total - gone + counts.m).cast("float64"), d=counts.d.cast("float64"))
+    dying = at_risk.filter(at_risk.d > 0)
+    left = (dying.d < dying.n).ifelse(1.0 - dying.d / dying.n, ibis.null("float64"))
+    grouped = dying.group_by([*keys, "step"]).agg(
+        log_survival=left.ln().sum(),
+        variance=(dying.d < dying.n).ifelse(dying.d / (dying.n * (dying.n - dying.d)), ibis.null("float64")).sum(),
+        everyone=(dying.d == dying.n).max(),
+    )
+    return log.engine.fetch(grouped).sort_values([*keys, "step"]).reset_index(drop=True)

@@ -1,0 +1,57 @@
+"""When each user entered and first did each plan item, and what was known of the user at entry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import TYPE_CHECKING
+
+from microconv.reduce.items import TIME, is_plain, matches, occurring, with_time
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+    from microconv.log import EventLog
+    from microconv.plan import Item
+
+__all__ = ["MISSING", "at_entry", "occurrences"]
+
+MISSING = "(missing)"
+
+
+def occurrences(log: EventLog, items: Sequence[Item]) -> ir.Table:
+    """One row per user: ``user_id``, ``entry`` and ``at_0``, ``at_1``, ... for the items, in microseconds since 1970.
+
+    ``entry`` is the user's first event of any name; ``at_<i>`` is when the user first did ``items[i]``, null if never.
+    """
+    timed = with_time(log.engine, log.table)
+    plain = {f"at_{i}": timed[TIME].min(where=matches(item, timed)) for i, item in enumerate(items) if is_plain(item)}
+    users = timed.group_by("user_id").agg(entry=timed[TIME].min(), **plain)
+    for i, item in enumerate(items):
+        if not is_plain(item):
+            hits = occurring(item, timed)
+            once = hits.group_by("user_id").agg(**{f"at_{i}": hits[TIME].min()})
+            users = users.left_join(once, "user_id").drop("user_id_right")
+    return users.select("user_id", "entry", *[f"at_{i}" for i in range(len(items))])
+
+
+def at_entry(log: EventLog, users: ir.Table, columns: Sequence[str]) -> ir.Table:
+    """``users`` (with ``user_id`` and ``entry``) with ``by_0``, ``by_1``, ...: each column as text at the entry.
+
+    Where events at the very moment of entry differ, the smallest value counts, so that row order cannot matter; no
+    value at all is ``(missing)``.
+    """
+    if not columns:
+        return users
+    timed = with_time(log.engine, log.table)
+    keys = users.select(entered_user=users.user_id, entered=users.entry)
+    first = keys.join(timed, [keys.entered_user == timed.user_id, keys.entered == timed[TIME]])
+    texts = {f"by_{i}": first[column].cast("string").min().fill_null(MISSING) for i, column in enumerate(columns)}
+    known = first.group_by("entered_user").agg(**texts)
+    joined = users.join(known, users.user_id == known.entered_user)
+    return joined.drop("entered_user")
+
+
+def earliest(*moments: ir.IntegerValue) -> ir.IntegerValue:
+    """The smallest of some moments, of which any may be null."""
+    return reduce(lambda a, b: (a <= b).ifelse(a, b).fill_null(a).fill_null(b), moments)

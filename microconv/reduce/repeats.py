@@ -1,0 +1,150 @@
+"""Ordered funnels in which one event could serve two steps: a step named twice, or conditions that overlap.
+
+Here a user's events of one instant are looked at together: an attempt may climb several steps at that instant if each step
+finds an event of its own (Hall's condition: any m of the steps find at least m events between them).
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import ibis
+import ibis.expr.types as ir
+
+from microconv.log import EventLog
+from microconv.plan import Item
+from microconv.reduce.chains import AT, START, USER, FunnelRule, by_key, excluded_events, with_same
+from microconv.reduce.items import TIME, is_plain, matches, with_time
+
+__all__ = ["arrivals_with_repeats"]
+
+
+def arrivals_with_repeats(log: EventLog, rule: FunnelRule) -> list[ir.Table]:
+    """For each step its arrivals ``user_id, _same, start, at``; no event serves two steps of one attempt."""
+    rows = _instants(log, rule)
+    keys = [rows[key] for key in rule.keys]
+    by_time = {"group_by": rule.keys, "order_by": AT}
+    before = ibis.window(**by_time, rows=(None, -1))
+    first = rows[AT].min(where=rows[_count((0,))] > 0).over(ibis.window(group_by=keys))
+    rows = rows.mutate(
+        _ended=rows[AT].max(where=rows._excluded > 0).over(before),
+        _opens=(rows[AT] == first) if rule.reentry == "first" else ibis.literal(True),
+    )
+    for step in range(len(rule.steps)):
+        rows = rows.mutate(**{f"_start_{step}": _latest_start(rows, rule, step)})
+        started = rows[f"_start_{step}"]
+        carried = {f"_from_{step}": started.max().over(before)}
+        for limit in {limit for limit in rule.within if limit is not None}:
+            carried[f"_from_{step}_{limit}"] = started.max().over(ibis.range_window(**by_time, preceding=(limit, 1)))
+        rows = rows.mutate(**carried)
+    rows = log.engine.materialise(rows)
+    found = []
+    for step in range(len(rule.steps)):
+        reached = rows.filter(rows[f"_start_{step}"].notnull())
+        reached = reached.select(*rule.keys, AT, **{START: reached[f"_start_{step}"]})
+        if not rule.has_within:
+            reached = reached.group_by([*rule.keys, START]).agg(**{AT: reached[AT].min()})
+        found.append(reached)
+    return found
+
+
+def _latest_start(rows: ir.Table, rule: FunnelRule, step: int) -> ir.IntegerValue:
+    """The latest attempt that is at ``step`` after this instant, having arrived at it in this instant."""
+    nothing = ibis.null("int64")
+    found = (_climbs(rows, rule, -1, step) & rows._opens).ifelse(rows[AT], nothing)
+    for below in range(step):
+        climbed = _climbed(rule, below, step)
+        limit = rule.within[climbed[0]]
+        start = rows[f"_from_{below}" if limit is None else f"_from_{below}_{limit}"]
+        good = _climbs(rows, rule, below, step) & start.notnull()
+        good &= rows._ended.isnull() | (rows._ended < start)
+        if rule.window is not None:
+            good &= rows[AT] - start <= rule.window
+        here = good.fill_null(False).ifelse(start, nothing)
+        found = (found.isnull() | (here > found).fill_null(False)).ifelse(here, found)
+    return found
+
+
+def _climbed(rule: FunnelRule, below: int, step: int) -> list[int]:
+    """The steps that an attempt at ``below`` must do to be at ``step``: optional ones between are skipped."""
+    return [j for j in range(below + 1, step) if j not in rule.optional] + [step]
+
+
+def _climbs(rows: ir.Table, rule: FunnelRule, below: int, step: int) -> ir.BooleanValue:
+    """Whether this instant has a different event for each of the steps from above ``below`` up to ``step``."""
+    climbed = _climbed(rule, below, step)
+    possible = ibis.literal(True)
+    for group in _groups(rule):
+        for chosen, least in _demands(rule, tuple(j for j in group if j in climbed)):
+            possible &= rows[_count(chosen)] >= least
+    return possible
+
+
+def _groups(rule: FunnelRule) -> list[tuple[int, ...]]:
+    grouped = {j for group in rule.overlaps for j in group}
+    return [*rule.overlaps, *[(j,) for j in range(len(rule.steps)) if j not in grouped]]
+
+
+def _demands(rule: FunnelRule, wanted: tuple[int, ...]) -> list[tuple[tuple[int, ...], int]]:
+    """Sets of steps and how many events must be any of them, for ``wanted`` steps to find an event each."""
+    if not wanted:
+        return []
+    if len({_what(rule.steps[j]) for j in wanted}) == 1:  # the same step again: counting its events is enough
+        return [(wanted[:1], len(wanted))]
+    return [(chosen, size) for size in range(1, len(wanted) + 1) for chosen in combinations(wanted, size)]
+
+
+def _what(step: Item) -> tuple[object, ...]:
+    return (step.event, step.where, getattr(step, "nth", None), str(getattr(step, "total", None)))
+
+
+def _count(steps: tuple[int, ...]) -> str:
+    return "_n_" + "_".join(map(str, steps))
+
+
+def _instants(log: EventLog, rule: FunnelRule) -> ir.Table:
+    """One row per user and instant: for the sets of steps that matter, how many events are any of them."""
+    timed = with_same(with_time(log.engine, log.table), rule)
+    for j, step in enumerate(rule.steps):
+        timed = _flagged(timed, step, f"_is_{j}")
+    flags = [timed[f"_is_{j}"] for j in range(len(rule.steps))]
+    sets = {(j,) for j in range(len(rule.steps))}
+    for group in _groups(rule):
+        sets |= {chosen for size in range(2, len(group) + 1) for part in combinations(group, size)
+                 for chosen, _ in _demands(rule, part)}  # fmt: skip
+    counts = {}
+    for chosen in sorted(sets):
+        anyone = flags[chosen[0]]
+        for j in chosen[1:]:
+            anyone = anyone | flags[j]
+        counts[_count(chosen)] = anyone.cast("int64").sum()
+    relevant = flags[0]
+    for flag in flags[1:]:
+        relevant = relevant | flag
+    instants = timed.filter(relevant).group_by([*rule.keys, TIME]).agg(**counts).rename({AT: TIME})
+    instants = instants.mutate(_excluded=ibis.literal(0, "int64"))
+    excluded = by_key(excluded_events(log, rule), instants, rule)
+    if excluded is None:
+        return instants
+    zero = {name: ibis.literal(0, "int64") for name in counts}
+    ends = excluded.mutate(**zero, _excluded=ibis.literal(1, "int64"))
+    both = instants.union(ends.select(*instants.columns))
+    totals = {name: both[name].sum().cast("int64") for name in [*counts, "_excluded"]}
+    return both.group_by([*rule.keys, AT]).agg(**totals)
+
+
+def _flagged(timed: ir.Table, step: Item, name: str) -> ir.Table:
+    """The events with a column that says whether each is the step."""
+    match = matches(step, timed)
+    if is_plain(step):
+        return timed.mutate(**{name: match})
+    so_far = ibis.window(group_by=USER, order_by=TIME, rows=(None, 0))
+    nth, total = getattr(step, "nth", None), getattr(step, "total", None)
+    if nth is not None:
+        number = match.cast("int64").sum().over(so_far)
+        return timed.mutate(**{name: match & (number == nth)})
+    amount = match.ifelse(timed[total.column].cast("float64"), 0.0).fill_null(0.0)
+    counted = match & timed[total.column].notnull()
+    reached = timed.mutate(_reached=counted & (amount.sum().over(so_far) >= total.at_least))
+    order = reached._reached.cast("int64").sum().over(so_far)
+    return reached.mutate(**{name: reached._reached & (order == 1)}).drop("_reached")
