@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,22 +79,23 @@ class Result:
             _write(target / "table.parquet", lambda path: self.table.to_parquet(path, index=False))
             _write(target / "table.csv", lambda path: self.table.to_csv(path, index=False))
             for name, frame in self.extra.items():
-                _write(target / f"{name}.csv", lambda path, frame=frame: frame.to_csv(path, index=False))
+                _write(target / f"{name}.csv", partial(frame.to_csv, index=False))
             if self.plot_with is not None:
                 _write(target / "figure.png", self._save_figure)
             text = json.dumps(self.to_dict(), indent=2, default=str, ensure_ascii=False) + "\n"
             _write(target / "result.json", lambda path: path.write_text(text, encoding="utf-8"))
         except OSError as error:
+            reason = error.strerror or error
             raise ParameterError(
-                f"Cannot write the result to {str(target)!r}: {error.strerror or error}. Name a folder you may write to."
+                f"Cannot write the result to {str(target)!r}: {reason}. Name a folder you may write to."
             ) from error
         return target
 
     def _save_figure(self, path: Path) -> None:
         import matplotlib.pyplot as plt
 
-        axes = self.plot()
-        figure = axes.get_figure()
+        figure = self.plot().get_figure(root=True)
+        assert figure is not None  # axes that were just drawn on stand in a figure
         figure.savefig(path, format="png", dpi=150, bbox_inches="tight")
         plt.close(figure)
 
