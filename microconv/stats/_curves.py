@@ -197,16 +197,20 @@ def curve_at(
     time = curve["time_days"].to_numpy(dtype=float)
     order = np.lexsort((time, code))
     edges = np.flatnonzero(np.diff(code[order], prepend=-1, append=-1))
-    parts = []
-    for first, stop in itertools.pairwise(edges):
-        rows = order[first:stop]
-        place = np.searchsorted(time[rows], wanted, side="right") - 1
-        values = curve[list(before)].iloc[rows[np.maximum(place, 0)]].reset_index(drop=True)
-        unknown = (wanted > time[rows[-1]]) & ~complete[rows[-1]]
-        for name, value in before.items():
-            values[name] = np.where(unknown, np.nan, np.where(place < 0, value, values[name].to_numpy(dtype=float)))
-        key = keys.iloc[np.repeat(rows[:1], len(wanted))].reset_index(drop=True)
-        parts.append(pd.concat([key, pd.DataFrame({"time_days": wanted}), values], axis=1))
-    if not parts:
-        return curve[[*keys.columns, "time_days", *before]].iloc[:0]
-    return pd.concat(parts, ignore_index=True)
+    spans = [order[first:stop] for first, stop in itertools.pairwise(edges)]
+    # For each curve and time: the row just at or before it, its place among the curve's rows, the curve's last row.
+    empty = [np.zeros((0, len(wanted)), dtype=np.int64)]
+    place = np.concatenate(
+        [*empty, *([np.searchsorted(time[span], wanted, side="right") - 1] for span in spans)]
+    ).ravel()
+    first = np.repeat(np.array([span[0] for span in spans], dtype=np.int64), len(wanted))
+    last = np.repeat(np.array([span[-1] for span in spans], dtype=np.int64), len(wanted))
+    starts = np.repeat(edges[:-1], len(wanted))
+    row = order[starts + np.maximum(place, 0)]
+    table = keys.iloc[first].reset_index(drop=True)
+    table["time_days"] = np.tile(wanted, len(spans))
+    unknown = (table["time_days"].to_numpy() > time[last]) & ~complete[last]
+    for name, value in before.items():
+        known = np.where(place < 0, value, curve[name].to_numpy(dtype=float)[row])
+        table[name] = np.where(unknown, np.nan, known)
+    return table
