@@ -47,7 +47,7 @@ def unknown_name(what: str, value: object, allowed: Iterable[str], mend: str = "
     """The text of an error about a name that does not exist: value, nearest match, what is allowed, mend."""
     names = [str(name) for name in allowed]
     close = nearest(value, names)
-    guess = f" Did you mean {close!r}?" if close else ""
+    guess = f" Did you mean {shorten(repr(close))}?" if close else ""
     shown = ", ".join(repr(shorten(name, 40)) for name in names[:12]) + (
         f", ... ({len(names)} in all)" if len(names) > 12 else ""
     )
