@@ -101,6 +101,19 @@ def test_every_plan_of_the_readme_is_valid() -> None:
         assert microconv.Plan.from_yaml_text(block).macros
 
 
+def test_the_commands_of_the_readme_exist(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from microconv.cli import main
+
+    listed = re.findall(r"^\| `microconv (\w+)", _text("README.md"), flags=re.MULTILINE)
+    assert len(listed) >= 7
+    for command in listed:
+        monkeypatch.setattr(sys, "argv", ["microconv", command, "--help"])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == 0
+        assert f"microconv {command}" in capsys.readouterr().out
+
+
 # Dependencies
 
 
