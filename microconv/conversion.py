@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from microconv.log import EventLog
     from microconv.plan import Item
 
-__all__ = ["TimeToConversion", "time_to_conversion"]
+__all__ = ["TimeToConversion", "journey_rule", "time_to_conversion"]
 
 _QUANTILES = (0.1, 0.25, 0.5, 0.75)
 _MOST_SEGMENTS = 200
@@ -67,7 +67,7 @@ def time_to_conversion(
     the horizon, quantiles and the restricted mean of the time, with intervals. ``.tests``: the log-rank test between segments.
     ``.risk_table``: the counts. Raises ``ParameterError``. Follows R's ``survfit(conf.type = "log-log")`` and ``survdiff``.
     """
-    rule = _rule(log, target, origin, competing, horizon)
+    rule = journey_rule(log, target, origin, competing, horizon)
     segments = [by] if isinstance(by, str) else list(by or ())
     log.require_columns(segments, "by")
     users = journeys(log, rule, segments)
@@ -115,9 +115,10 @@ def _plot(result: Result, ax: Any) -> Any:
     return plot_time_to_conversion(result, ax)
 
 
-def _rule(
+def journey_rule(
     log: EventLog, target: Step | None, origin: Step, competing: Sequence[Step] | None, horizon: Duration | None
 ) -> JourneyRule:
+    """Check the parameters of ``time_to_conversion`` and put them in the reduction's terms."""
     if target is None:
         goal: Item = log.require_plan("time_to_conversion without target=").macros[0]
     else:

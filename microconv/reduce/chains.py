@@ -163,7 +163,7 @@ def _linked(
     # At one instant the step before comes first, then this step, then what excludes.
     so_far = ibis.window(group_by=keys, order_by=[rows[AT], rows._kind], rows=(None, 0))
     within = rule.within[step]
-    in_reach = so_far if within is None else ibis.window(group_by=keys, order_by=rows[AT], range=(within, 0))
+    in_reach = so_far if within is None else ibis.range_window(group_by=keys, order_by=rows[AT], preceding=within, following=0)
     latest = rows.mutate(_from=rows[START].max().over(in_reach))
     if excluded is not None:
         latest = latest.mutate(_ended=(rows._kind == 2).ifelse(rows[AT], nothing).max().over(so_far))

@@ -1,0 +1,52 @@
+"""What the kit costs, always as a ratio to a plain query on the same file in the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.benchmark
+
+EventsFile = Callable[[int], Path]
+Compare = Callable[..., Any]
+
+
+def _say(record_property: Callable[[str, object], None], what: str, found: Any) -> None:
+    text = f"{found.ratio:.2f} ({found.seconds:.2f} s to {found.baseline_seconds:.2f} s), peak {found.peak_mb:.0f} MB"
+    record_property(what, text)
+    print(f"\n{what}: {text}")  # noqa: T201
+
+
+def test_funnel_costs_at_most_four_sorts(events_file: EventsFile, compare: Compare, record_property: Any) -> None:
+    found = compare("funnel", events_file(10_000_000), "sort")
+    _say(record_property, "four-step funnel to one sort of its rows", found)
+    assert found.ratio <= 4
+    assert found.peak_mb < 1000
+
+
+def test_funnel_costs_at_most_four_sorts_within_users(
+    events_file: EventsFile, compare: Compare, record_property: Any
+) -> None:
+    """The stricter baseline: DuckDB need not keep the sorted rows, nor order users among themselves."""
+    found = compare("funnel", events_file(10_000_000), "window_sort")
+    _say(record_property, "four-step funnel to one sort within users", found)
+    assert found.ratio <= 4
+
+
+def test_risk_table_costs_at_most_eight_counts(events_file: EventsFile, compare: Compare, record_property: Any) -> None:
+    found = compare("risk_table", events_file(10_000_000), "count")
+    _say(record_property, "risk table by two attributes to count(*) by user", found)
+    assert found.ratio <= 8
+    assert found.peak_mb < 2000
+
+
+@pytest.mark.parametrize("job", ["funnel", "risk_table"])
+def test_ten_times_the_events_cost_at_most_twelve_times_the_time(
+    job: str, events_file: EventsFile, compare: Compare, record_property: Any
+) -> None:
+    found = compare(job, events_file(10_000_000), job, events_file(1_000_000))
+    _say(record_property, f"{job} of 10 million events to 1 million", found)
+    assert found.ratio <= 12
