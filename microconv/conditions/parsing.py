@@ -32,7 +32,7 @@ _RIGHT = {
     "=>": ">=", "=<": "<=", "===": "=", "!==": "!=", "<=>": "=", "&&": "and", "||": "or", "!": "not", "=~": "=",
 }  # fmt: skip
 _STRAY = {
-    **dict.fromkeys("‘’‚“”„«»", "Use straight quotes: ' or \"."),  # noqa: RUF001 - these are what it is about
+    **dict.fromkeys("‘’‚“”„«»", "Use straight quotes: ' or \"."),
     **dict.fromkeys("'\"", "The text that starts here is not closed; double a quote that belongs to it ('it''s')."),
     "`": "The column name that starts here is empty or not closed.",
     **dict.fromkeys("0123456789", "A number runs into other characters: quote text, put column names in backticks."),
