@@ -52,20 +52,26 @@ def time_to_conversion(
 ) -> TimeToConversion:
     """How many have converted by each time after entry, counting users whose time is not up as open, not as lost.
 
-    * ``target``: the conversion: a plan name, an event name or ``{"event": ..., "where": ...}``; None is the plan's first macro.
+    * ``target``: the conversion: a plan name, an event name or ``{"event": ..., "where": ...}``; None is the plan's
+      first macro.
     * ``origin``: time zero: ``"entry"`` (the user's first event) or a micro, whose first occurrence starts the clock.
     * ``by``: attributes at entry, one curve per combination; no value is ``(missing)``.
     * ``competing``: events that end a journey otherwise; None takes the plan's, ``()`` none (they are then ignored).
     * ``horizon``: how far the curves go (``"30D"``); None: as far as users were observed.
 
-    At risk: every user from the origin on, up to and including the first of the target, a competing end, one of the plan's
-    ``censor`` events, ``observed_until`` and the horizon; the last three censor. Users whose journey had ended before the
+    At risk: every user from the origin on, up to and including the first of the target, a competing end, one of the
+    plan's
+    ``censor`` events, ``observed_until`` and the horizon; the last three censor. Users whose journey had ended before
+    the
     origin are left out and counted in ``assumptions``. Times are exact.
 
     ``.table``, per segment: ``time_days, probability`` (1 - Kaplan-Meier; Aalen-Johansen with competing ends) with
-    ``ci_low, ci_high`` (log-log), ``at_risk, events, censored``. ``.summary``, per segment: users, events, the probability at
-    the horizon, quantiles and the restricted mean of the time, with intervals. ``.tests``: the log-rank test between segments.
-    ``.risk_table``: the counts. Raises ``ParameterError``. Follows R's ``survfit(conf.type = "log-log")`` and ``survdiff``.
+    ``ci_low, ci_high`` (log-log), ``at_risk, events, censored``. ``.summary``, per segment: users, events, the
+    probability at
+    the horizon, quantiles and the restricted mean of the time, with intervals. ``.tests``: the log-rank test between
+    segments.
+    ``.risk_table``: the counts. Raises ``ParameterError``. Follows R's ``survfit(conf.type = "log-log")`` and
+    ``survdiff``.
     """
     rule = journey_rule(log, target, origin, competing, horizon)
     segments = [by] if isinstance(by, str) else list(by or ())
@@ -74,12 +80,12 @@ def time_to_conversion(
     people = population(log, users)
     if people["at_risk"] == 0:
         raise ParameterError(
-            f"No user is ever at risk: of {people['users']:,} users none reaches the origin {label(origin)!r} before the "
-            "journey ends. Check its spelling, or choose another origin."
+            f"No user is ever at risk: of {people['users']:,} users none reaches the origin {label(origin)!r} "
+            "before the journey ends. Check its spelling, or choose another origin."
         )
     counts, kept = risk_table(log, users, rule, segments, max_rows)
     if (n := len(counts.blocks())) > _MOST_SEGMENTS:
-        raise ParameterError(f"by={segments} has {n:,} segments, more than {_MOST_SEGMENTS}. Choose a coarser attribute.")
+        raise ParameterError(f"by={segments} has {n:,} segments, over {_MOST_SEGMENTS}. Choose a coarser attribute.")
     read_at = rule.horizon if rule.horizon is not None else _plan_horizon(log)
     table = _curves(counts, rule, confidence)
     summary = _summary(counts, rule, read_at, confidence)
@@ -124,7 +130,7 @@ def journey_rule(
     else:
         goal = as_item(log, target, "target")
     if competing is None:
-        ends = tuple(log.plan.competing) if log.plan is not None else ()
+        ends: tuple[Item, ...] = tuple(log.plan.competing) if log.plan is not None else ()
     elif isinstance(competing, str):
         raise ParameterError(f"competing={shorten(repr(competing))} must be a list of names.")
     else:
@@ -157,7 +163,9 @@ def _curves(counts: RiskTable, rule: JourneyRule, confidence: float) -> pd.DataF
     columns = [*by, "time_days", "probability", "ci_low", "ci_high", "at_risk", "events", "censored"]
     if not rule.competing:
         curve = kaplan_meier(counts, confidence)
-        flipped = curve.assign(probability=1 - curve["survival"], ci_low=1 - curve["ci_high"], ci_high=1 - curve["ci_low"])
+        flipped = curve.assign(
+            probability=1 - curve["survival"], ci_low=1 - curve["ci_high"], ci_high=1 - curve["ci_low"]
+        )
         return flipped[columns].reset_index(drop=True)
     curve = aalen_johansen(counts, confidence)
     mine = curve[curve["cause"] == rule.target.name].reset_index(drop=True)
@@ -256,7 +264,8 @@ def _meaning(summary: pd.DataFrame, by: list[str], rule: JourneyRule, read_at: i
                 f"({one['ci_low']:.1%} to {one['ci_high']:.1%}) convert within {within}."
             )
         elif len(known):
-            top, bottom = known.loc[known["probability"].idxmax()], known.loc[known["probability"].idxmin()]
+            ordered = known.sort_values("probability", kind="stable")
+            top, bottom = ordered.iloc[-1], ordered.iloc[0]
             text += (
                 f" Within {within} it is most in {_named(top, by)} ({top['probability']:.1%}, {top['ci_low']:.1%} to "
                 f"{top['ci_high']:.1%}) and least in {_named(bottom, by)} ({bottom['probability']:.1%}, "
@@ -283,19 +292,23 @@ def _named(row: pd.Series, by: list[str]) -> str:
 
 def _assumptions(log: EventLog, rule: JourneyRule, people: dict[str, int], kept: str, origin: str) -> list[str]:
     said = [
-        f"Time zero is {'the first event of a user' if rule.origin is None else f'the first {origin}'}; the clock stops at the "
-        f"first {rule.target.name}. A conversion at the very moment of entry counts, at time 0.",
+        f"Time zero is {'the first event of a user' if rule.origin is None else f'the first {origin}'}; "
+        f"the clock stops at the first {rule.target.name}. A conversion at the very moment of entry counts, at time 0.",
         f"Users not converted by {log.observed_until:%Y-%m-%d %H:%M} UTC are censored: nothing is said of them after.",
         "Censoring is taken to be unrelated to converting (later entrants convert like earlier ones).",
         f"Counts are exact in time, with {kept}.",
     ]
     if rule.competing:
         names = ", ".join(end.name for end in rule.competing)
-        said.append(f"Other ends of a journey: {names}. The curve is the cumulative incidence beside them (Aalen-Johansen).")
+        said.append(
+            f"Other ends of a journey: {names}. The curve is the cumulative incidence beside them (Aalen-Johansen)."
+        )
     if rule.censor:
         said.append(f"Events that end observation: {', '.join(item.name for item in rule.censor)}.")
     if left := people["users"] - people["at_risk"]:
-        said.append(f"{left:,} of {people['users']:,} users never come to the origin within their journey and are left out.")
+        said.append(
+            f"{left:,} of {people['users']:,} users never come to the origin within their journey and are left out."
+        )
     return said
 
 

@@ -26,6 +26,20 @@ if TYPE_CHECKING:
 
 __all__ = ["DIALECTS", "Engine", "duckdb_engine", "engine_of", "sketch_engine", "to_datetime"]
 
+
+@cache
+def _builtin(name: str, returns: str, arguments: int = 1) -> Callable[..., Any]:
+    """A function that the engine already has, under its own name."""
+
+    def one(value): ...  # type: ignore[no-untyped-def]
+
+    def two(value, other): ...  # type: ignore[no-untyped-def]
+
+    function = one if arguments == 1 else two
+    function.__annotations__ = {"return": ibis.dtype(returns)}
+    return ibis.udf.scalar.builtin(name=name)(function)
+
+
 DIALECTS = ("duckdb", "pyspark", "databricks", "bigquery", "snowflake", "postgres", "clickhouse")
 
 # Ibis cannot take microseconds since 1970 from a time on every engine, so each engine's own function is named here.
@@ -128,25 +142,18 @@ class Engine:
 
     def sql(self, expr: ir.Expr) -> str:
         """The SQL that ``expr`` becomes in this engine's dialect."""
-        return str(ibis.to_sql(expr, dialect=self.dialect))
+        dialect = self.dialect
+        if dialect == "pyspark":
+            try:
+                _ = ibis.pyspark  # on first use Ibis sets up what its compiler for Spark reads
+            except (ImportError, AttributeError):  # the same SQL, and its compiler does without pyspark
+                dialect = "databricks"
+        return str(ibis.to_sql(expr, dialect=dialect))
 
 
 def has_offset(text: ir.StringValue) -> ir.BooleanValue:
     """Whether a time written as text says its distance from UTC."""
     return text.strip().re_search(_OFFSET)
-
-
-@cache
-def _builtin(name: str, returns: str, arguments: int = 1) -> Callable[..., Any]:
-    """A function that the engine already has, under its own name."""
-
-    def one(value): ...  # type: ignore[no-untyped-def]
-
-    def two(value, other): ...  # type: ignore[no-untyped-def]
-
-    function = one if arguments == 1 else two
-    function.__annotations__ = {"return": ibis.dtype(returns)}
-    return ibis.udf.scalar.builtin(name=name)(function)
 
 
 def duckdb_engine(

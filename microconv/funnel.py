@@ -39,8 +39,10 @@ class FunnelResult(Result):
     def lost(self, step: str | int) -> ir.Table:
         """The users who reached the step before ``step`` but not ``step``, as a table of the engine.
 
-        Columns: ``user_id`` (text), ``started`` and ``last_step_at`` (UTC), ``last_step`` (how far they got) and ``open`` (an
-        attempt of theirs may still get there). ``step`` is a name or a number from 2. Users and times are personal data:
+        Columns: ``user_id`` (text), ``started`` and ``last_step_at`` (UTC), ``last_step`` (how far they got) and
+        ``open`` (an
+        attempt of theirs may still get there). ``step`` is a name or a number from 2. Users and times are personal
+        data:
         they stay in the engine until you fetch them (``.to_pandas()``).
         """
         number = _step_number(step, self.names)
@@ -79,27 +81,37 @@ def funnel(
     """How many users do the steps, one after the other, within a window.
 
     * ``steps``: plan names, event names, or ``{"event": "checkout", "where": "amount > 50"}``; a name may come twice.
-    * ``window``: from the first step, its end included (``"7D"``); None is no limit. ``within_step``: from the step before, for
+    * ``window``: from the first step, its end included (``"7D"``); None is no limit. ``within_step``: from the step
+      before, for
       all steps or ``{"purchase": "1h"}`` by name or number.
-    * ``order``: ``"ordered"`` (other events may lie between), ``"strict"`` (no other event of the user may), ``"any"`` (step
+    * ``order``: ``"ordered"`` (other events may lie between), ``"strict"`` (no other event of the user may), ``"any"``
+      (step
       k is reached when steps 1 to k are all done, in whatever order, within the window of the first of them).
-    * ``reentry``: ``"latest"``: every first step starts an attempt; the furthest counts, of equally far ones the latest.
+    * ``reentry``: ``"latest"``: every first step starts an attempt; the furthest counts, of equally far ones the
+      latest.
       ``"first"``: only the user's first first step starts one.
-    * ``optional``: steps that may be left out. ``exclude``: events that end an attempt there (steps already reached still
+    * ``optional``: steps that may be left out. ``exclude``: events that end an attempt there (steps already reached
+      still
       count; at one instant the steps come first). ``same``: a column that all steps of an attempt must share.
     * ``by``: attributes at entry (the user's first event); ``.table`` then holds the parts, ``.total`` the whole.
-    * ``semantics``: count as ``"clickhouse"``, ``"mixpanel"``, ``"amplitude"``, ``"posthog"``, ``"ga4"`` or ``"retentioneering"`` does
+    * ``semantics``: count as ``"clickhouse"``, ``"mixpanel"``, ``"amplitude"``, ``"posthog"``, ``"ga4"`` or
+      ``"retentioneering"`` does
       (see ``microconv.presets``); it sets ``order`` and ``reentry`` where these are not given.
 
     ``.table``: ``step`` (from 1), ``name``, ``users`` (reached it, mature or not), ``rate`` of step 1 with its Wilson
-    interval ``ci_low, ci_high``; ``step_rate`` of the step before (the last that is not optional) with interval; ``open``
-    (users not there yet whose attempt is still running at ``observed_until``); ``censored_rate`` (1 - Kaplan-Meier of reaching it within
-    the window from the counted attempt's start; with ``window=None`` at the plan's horizon); ``median_days, p90_days`` from step 1
+    interval ``ci_low, ci_high``; ``step_rate`` of the step before (the last that is not optional) with interval;
+    ``open``
+    (users not there yet whose attempt is still running at ``observed_until``); ``censored_rate`` (1 - Kaplan-Meier of
+    reaching it within
+    the window from the counted attempt's start; with ``window=None`` at the plan's horizon); ``median_days, p90_days``
+    from step 1
     among those who reached it. ``.between`` has quantiles of the time from the step before, ``.total`` the whole.
     ``.lost(step)`` lists who was lost there.
 
-    At risk: users whose counted attempt is running; censored: those still running at ``observed_until``. Raises ``ParameterError``.
-    Follows ClickHouse's ``windowFunnel`` where ``reentry="latest"``, ``order="ordered"`` and no two events share an instant.
+    At risk: users whose counted attempt is running; censored: those still running at ``observed_until``. Raises
+    ``ParameterError``.
+    Follows ClickHouse's ``windowFunnel`` where ``reentry="latest"``, ``order="ordered"`` and no two events share an
+    instant.
     """
     from microconv.presets import settings
 
@@ -228,7 +240,8 @@ def _table(
 
 
 _COLUMNS = (
-    "step name users rate ci_low ci_high step_rate step_ci_low step_ci_high open censored_rate median_days p90_days".split()
+    "step name users rate ci_low ci_high step_rate step_ci_low step_ci_high".split()
+    + "open censored_rate median_days p90_days".split()
 )
 
 
@@ -250,15 +263,12 @@ def _censored_rates(
     for key, value in zip(keys, segment, strict=True):
         mine = mine[mine[key] == value]
     found = {}
-    for row in mine.itertuples():
-        survival = 0.0 if row.everyone else float(np.exp(row.log_survival))
-        found[int(row.step)] = 1.0 - survival
+    for step, everyone, log_survival in mine[["step", "everyone", "log_survival"]].to_numpy(dtype=object):
+        found[int(step)] = 1.0 - (0.0 if everyone else float(np.exp(log_survival)))
     return [1.0] + [found.get(k, 0.0) for k in range(2, steps + 1)]
 
 
-def _between(
-    log: EventLog, users: ir.Table, rule: FunnelRule, names: Sequence[str], by: Sequence[str]
-) -> pd.DataFrame:
+def _between(log: EventLog, users: ir.Table, rule: FunnelRule, names: Sequence[str], by: Sequence[str]) -> pd.DataFrame:
     """Quantiles of the time from the step before (the last that is not optional), in days."""
     since = [None, *[_before(rule, j) + 1 for j in range(1, len(names))]]
     wide = durations(log, users, since, _BETWEEN, len(by))
@@ -282,8 +292,8 @@ def _meaning(total: pd.DataFrame, rule: FunnelRule) -> str:
     text += f", within {format_duration(rule.window)}." if rule.window is not None else ", with no time limit."
     required = total.iloc[1:]
     if len(required) > 1:
-        worst = required.loc[required["step_rate"].fillna(1.0).idxmin()]
-        text += f" The largest share is lost before {worst['name']}: {1 - worst['step_rate']:.1%} of those who could have."
+        worst = required.iloc[int(required["step_rate"].fillna(1.0).argmin())]
+        text += f" The largest share is lost before {worst['name']}: {1 - worst['step_rate']:.1%} of them."
     if last["open"]:
         text += f" {last['open']:,} users may still get there."
     return text
@@ -303,7 +313,7 @@ def _assumptions(rule: FunnelRule, limit: int | None, note: str) -> list[str]:
         if rule.window is not None
         else "No window: nobody has failed yet.",
         "Events of one instant are taken in the order of the steps; no event serves two steps.",
-        "Rates: users of step 1, Wilson intervals. open: not reached, an attempt still running at the end of observation.",
+        "Rates: users of step 1, Wilson intervals. open: not reached, an attempt still running at the end.",
     ]
     if limit is None:
         said.append("censored_rate needs a window or a plan with a horizon: it is not computed.")

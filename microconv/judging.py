@@ -17,7 +17,17 @@ from microconv.errors import ParameterError, SourceError, nearest, shorten, unkn
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-__all__ = ["CANONICAL", "REASON", "TIME_TEXT", "ADDED", "TimeReading", "canonical", "judge", "mark_repeats", "source_column"]
+__all__ = [
+    "ADDED",
+    "CANONICAL",
+    "REASON",
+    "TIME_TEXT",
+    "TimeReading",
+    "canonical",
+    "judge",
+    "mark_repeats",
+    "source_column",
+]
 
 CANONICAL = (
     "user_id time event event_id session_id anonymous_id value currency channel source medium campaign device country"
@@ -139,7 +149,8 @@ def _read_time(
     if kind.is_numeric() and not kind.is_boolean():
         if times.unit is None:
             raise SourceError(
-                f"The time column {column!r} holds numbers. Say their unit since 1970: time_unit='s', 'ms', 'us' or 'ns'."
+                f"The time column {column!r} holds numbers. "
+                "Say their unit since 1970: time_unit='s', 'ms', 'us' or 'ns'."
             )
         whole = raw.cast("int64") if kind.is_integer() else None
         return engine.from_micros(_scaled(whole, None if kind.is_integer() else raw.cast("float64"), times.unit)), never

@@ -29,10 +29,12 @@ __all__ = ["EventLog"]
 class EventLog:
     """Events ready to be counted. Made by ``read_events``; every analysis takes one.
 
-    * ``accounting``: a frame ``reason, rows, example``; its first row is ``accepted``, and its rows add up to all that was read.
+    * ``accounting``: a frame ``reason, rows, example``; its first row is ``accepted``, and its rows add up to all that
+      was read.
     * ``observed_until``: the end of observation (UTC); who has not converted by then is censored.
     * ``notes``: what a reader of the results should know about the events.
-    * ``table``: the accepted events as the engine holds them (``user_id`` in its own type); ``events`` has canonical types.
+    * ``table``: the accepted events as the engine holds them (``user_id`` in its own type); ``events`` has canonical
+      types.
     """
 
     engine: Engine
@@ -69,7 +71,7 @@ class EventLog:
 
     @property
     def events(self) -> ir.Table:
-        """The accepted events as an Ibis table: ``user_id`` as text, ``time`` in UTC, ``event``, and all other columns."""
+        """The accepted events as an Ibis table: ``user_id`` as text, ``time`` in UTC, ``event`` and all else."""
         return self.table.mutate(user_id=self.table.user_id.cast("string"))
 
     @cached_property
@@ -88,7 +90,9 @@ class EventLog:
             "rows_read": self.rows_read,
             "rows_accepted": self.rows_accepted,
             "rejected": {
-                row.reason: int(row.rows) for row in self.accounting.itertuples() if row.reason != "accepted"
+                reason: int(rows)
+                for reason, rows in self.accounting[["reason", "rows"]].to_numpy()
+                if reason != "accepted"
             },
             "observed_from": self.observed_from.isoformat(),
             "observed_until": self.observed_until.isoformat(),
@@ -158,7 +162,7 @@ class EventLog:
         return smaller
 
     def write_rejected(self, path: str | Path) -> Path:
-        """Write the rejected rows with their reason to a CSV file (rows that the file's format forbids are only counted)."""
+        """Write the rejected rows with their reason to a CSV file (malformed rows are only counted)."""
         if self.rejected is None:
             raise ParameterError("No row was rejected: there is nothing to write.")
         self.rejected.to_csv(str(path))
@@ -171,7 +175,8 @@ class EventLog:
         return quality(self)
 
     def _repr_html_(self) -> str:
-        head = f"{self.rows_accepted:,} events from {self.source}, observed until {self.observed_until:%Y-%m-%d %H:%M} UTC"
+        head = (
+            f"{self.rows_accepted:,} events from {self.source}, observed until {self.observed_until:%Y-%m-%d %H:%M} UTC"
+        )
         notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
         return f"<p>{html.escape(head)}</p><ul>{notes}</ul>{self.accounting.to_html(index=False, border=0)}"
-

@@ -149,7 +149,9 @@ def _account(raw: RawEvents, judged: ir.Table, times: TimeReading, until: dt.dat
     if usable == 0:
         listing = "; ".join(f"{reason}: {n:,} (for example {example})" for reason, n, example in entries)
         hint = _time_hint(entries, times)
-        raise SourceError(f"None of the {int(accounting['rows'].sum()):,} rows of {raw.description} is usable. {listing}.{hint}")
+        raise SourceError(
+            f"None of the {int(accounting['rows'].sum()):,} rows of {raw.description} is usable. {listing}.{hint}"
+        )
     kept = judged.filter(accepted) if entries else judged
     own = [column for column in judged.columns if column not in ADDED]
     refused = judged.filter(judged[REASON].notnull()).drop(NAIVE, BLANK, "time").rename(reason=REASON, time=TIME_TEXT)
@@ -192,7 +194,7 @@ def _rejections(engine: Engine, judged: ir.Table) -> list[tuple[str, int, str]]:
     )  # fmt: skip
     found = bad.group_by(REASON).agg(rows=bad.count(), example=example.min())
     frame = engine.fetch(found).sort_values(["rows", REASON], ascending=[False, True])
-    return [(str(reason), int(n), str(text)) for reason, n, text in frame[[REASON, "rows", "example"]].values]
+    return [(str(reason), int(n), str(text)) for reason, n, text in frame[[REASON, "rows", "example"]].to_numpy()]
 
 
 def _time_hint(entries: list[tuple[str, int, str]], times: TimeReading) -> str:

@@ -41,10 +41,13 @@ def reduction_sql(
 ) -> str:
     """The SQL of a reduction over a table of events, in one statement.
 
-    * ``reduction``: ``"occurrences"`` (when each user first did each plan item), ``"funnel"`` (each user's counted attempt; needs
+    * ``reduction``: ``"occurrences"`` (when each user first did each plan item), ``"funnel"`` (each user's counted
+      attempt; needs
       ``steps``) or ``"journeys"`` (each user's time at risk and how it ended; needs ``plan``).
-    * ``dialect``: ``"duckdb"``, ``"spark"``, ``"databricks"``, ``"bigquery"``, ``"snowflake"``, ``"postgres"`` or ``"clickhouse"``.
-    * ``table`` must have ``user_id`` (text), ``time`` (timestamp, UTC), ``event`` (text), and what the plan and ``by`` name;
+    * ``dialect``: ``"duckdb"``, ``"spark"``, ``"databricks"``, ``"bigquery"``, ``"snowflake"``, ``"postgres"`` or
+      ``"clickhouse"``.
+    * ``table`` must have ``user_id`` (text), ``time`` (timestamp, UTC), ``event`` (text), and what the plan and ``by``
+      name;
       ``columns`` gives the types of the latter where they are not text (``{"percent": "float64"}``).
 
     Raises ``ParameterError`` on an unknown reduction or dialect, or one that cannot express it.

@@ -70,14 +70,19 @@ def funnel_rule(
     same: str | None,
 ) -> FunnelRule:
     """Check the parameters of ``mc.funnel`` and put them in the reduction's terms. Raises ``ParameterError``."""
-    for name, value, allowed in (("order", order, ("ordered", "any", "strict")), ("reentry", reentry, ("latest", "first"))):
+    for name, value, allowed in (
+        ("order", order, ("ordered", "any", "strict")),
+        ("reentry", reentry, ("latest", "first")),
+    ):
         if value not in allowed:
             raise ParameterError(unknown_name(name, value, allowed))
     if isinstance(steps, str | Mapping) or not steps:
         raise ParameterError(f"steps={shorten(repr(steps))} must be a list of at least one step.")
     items = tuple(as_item(log, step) for step in steps)
     names = [label(step) for step in steps]
-    skipped = frozenset(_position(step, names, "optional") for step in ([optional] if isinstance(optional, str) else optional))
+    skipped = frozenset(
+        _position(step, names, "optional") for step in ([optional] if isinstance(optional, str) else optional)
+    )
     if 0 in skipped:
         raise ParameterError(f"The first step {names[0]!r} starts the funnel and cannot be optional.")
     ends = tuple(as_item(log, step, "exclude") for step in ([exclude] if isinstance(exclude, str) else exclude))
@@ -165,7 +170,9 @@ def _check_overlaps(rule: FunnelRule, names: Sequence[str]) -> None:
             continue
         listing = ", ".join(repr(names[j]) for j in group)
         if rule.order == "any":
-            raise ParameterError(f"order='any' needs steps that no event could share, but one could be several of {listing}.")
+            raise ParameterError(
+                f"order='any' needs steps that no event could share, but one could be several of {listing}."
+            )
         if len(group) > _MOST_OVERLAPPING and rule.order == "ordered":
             raise ParameterError(
                 f"One event could be any of {len(group)} steps ({listing}); at most {_MOST_OVERLAPPING} may overlap. "

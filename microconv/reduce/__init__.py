@@ -1,1 +1,1 @@
-"""Reductions: from events to small tables of counts, written in Ibis alone, so that every engine runs them unchanged."""
+"""Reductions: from events to small tables of counts, written in Ibis alone, so that all engines run them unchanged."""

@@ -1,4 +1,4 @@
-"""Funnels whose steps may come in any order: step k is reached when steps 1 to k have all been done within the window."""
+"""Funnels whose steps may come in any order: step k is reached when steps 1 to k are all done within the window."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def _from_any(log: EventLog, rows: ir.Table, rule: FunnelRule) -> list[ir.Table]
 
 def _from_first(log: EventLog, rows: ir.Table, rule: FunnelRule) -> list[ir.Table]:
     """Looking on from the user's first event that is any step."""
-    first = {f"_first_{j}": rows[AT].min(where=(rows._step == j) & rows._value.notnull()) for j in range(len(rule.steps))}
+    first = {
+        f"_first_{j}": rows[AT].min(where=(rows._step == j) & rows._value.notnull()) for j in range(len(rule.steps))
+    }
     once = rows.group_by(rule.keys).agg(**{START: rows[AT].min()}, **first)
     excluded = by_key(excluded_events(log, rule), rows, rule)
     if excluded is not None:

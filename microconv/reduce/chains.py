@@ -61,7 +61,7 @@ class FunnelRule:
 
 
 def step_events(log: EventLog, rule: FunnelRule) -> list[ir.Table]:
-    """For each step the events that are it: ``user_id, _same, at``, and ``_number`` of the event when order is strict."""
+    """For each step its events: ``user_id, _same, at``, and the event's ``_number`` when order is strict."""
     timed = with_time(log.engine, log.table)
     columns = [*rule.keys, TIME]
     if rule.order == "strict":
@@ -152,7 +152,7 @@ def by_key(excluded: ir.Table | None, first: ir.Table, rule: FunnelRule) -> ir.T
 def _linked(
     sources: Sequence[ir.Table], events: ir.Table, excluded: ir.Table | None, rule: FunnelRule, step: int
 ) -> ir.Table:
-    """Arrivals at a step: each of its events takes the latest attempt that got to a step before and is still in time."""
+    """Arrivals at a step: each of its events takes the latest attempt that is at a step before and still in time."""
     nothing = ibis.null("int64")
     parts = [source.select(*rule.keys, AT, START).mutate(_kind=ibis.literal(0, "int8")) for source in sources]
     parts.append(events.select(*rule.keys, AT).mutate(**{START: nothing}, _kind=ibis.literal(1, "int8")))
@@ -163,7 +163,9 @@ def _linked(
     # At one instant the step before comes first, then this step, then what excludes.
     so_far = ibis.window(group_by=keys, order_by=[rows[AT], rows._kind], rows=(None, 0))
     within = rule.within[step]
-    in_reach = so_far if within is None else ibis.range_window(group_by=keys, order_by=rows[AT], preceding=within, following=0)
+    in_reach = (
+        so_far if within is None else ibis.range_window(group_by=keys, order_by=rows[AT], preceding=within, following=0)
+    )
     latest = rows.mutate(_from=rows[START].max().over(in_reach))
     if excluded is not None:
         latest = latest.mutate(_ended=(rows._kind == 2).ifelse(rows[AT], nothing).max().over(so_far))

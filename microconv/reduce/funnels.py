@@ -37,7 +37,8 @@ _LEVEL_BITS = 52  # a level and a start share one int64: 2^52 microseconds are 1
 def attempts(log: EventLog, rule: FunnelRule, by: Sequence[str] = ()) -> ir.Table:
     """One row per user who did the first step: the attempt that counts.
 
-    ``user_id``, ``start`` (microseconds since 1970), ``level`` (the furthest step, from 1), ``at_1`` ... (when the attempt
+    ``user_id``, ``start`` (microseconds since 1970), ``level`` (the furthest step, from 1), ``at_1`` ... (when the
+    attempt
     reached each step, null if not), ``running`` (this attempt may still go on after the end of observation),
     ``open`` (some attempt of the user may), and ``by_0`` ... (the user's attributes at entry).
     The furthest attempt counts; of equally far ones the latest.
@@ -112,7 +113,7 @@ def _with_arrivals(best: ir.Table, reached: Sequence[ir.Table], rule: FunnelRule
 def _with_openness(
     log: EventLog, users: ir.Table, reached: Sequence[ir.Table], rule: FunnelRule, until: int
 ) -> ir.Table:
-    """``running`` and ``open``: whether the counted attempt, and any attempt, may go on after the end of observation."""
+    """``running`` and ``open``: whether the counted attempt, and any attempt, may go on after the end."""
     if rule.has_within or rule.order == "strict":
         return _open_by_arrivals(log, users, reached, rule, until)
     if rule.order == "any" and rule.reentry == "latest":  # any step opens an attempt there
@@ -134,7 +135,7 @@ def _with_openness(
 def _open_by_arrivals(
     log: EventLog, users: ir.Table, reached: Sequence[ir.Table], rule: FunnelRule, until: int
 ) -> ir.Table:
-    """The same where the next step depends on the last one: an attempt runs on from an arrival that is still in time."""
+    """The same where the next step depends on the last: an attempt runs on from an arrival still in time."""
     rows = _union([_still_going(table, rule, step, until) for step, table in enumerate(reached)])
     excluded = excluded_events(log, rule)
     if excluded is not None:
@@ -198,7 +199,8 @@ def durations(
 
 
 def waiting_counts(log: EventLog, users: ir.Table, steps: int, limit: int, by: int = 0) -> pd.DataFrame:
-    """Per segment and step, the chance of reaching it within ``limit`` of the counted attempt's start: 1 - Kaplan-Meier.
+    """Per segment and step, the chance of reaching it within ``limit`` of the counted attempt's start: 1 -
+    Kaplan-Meier.
 
     A user whose attempt is still running is censored at the end of observation; one whose attempt has ended without the
     step is known not to reach it. Columns ``by_<i>, step, rate, variance`` (Greenwood's sum, for the log-log interval).

@@ -47,9 +47,9 @@ def occurring(item: Item, timed: ir.Table) -> ir.Table:
         return hits
     by_time = ibis.window(group_by=hits.user_id, order_by=hits[TIME])
     nth, total = getattr(item, "nth", None), getattr(item, "total", None)
-    if nth is not None:
+    if total is None:
         numbered = hits.mutate(_number=ibis.row_number().over(by_time))
-        return numbered.filter(numbered._number == nth - 1).drop("_number")
+        return numbered.filter(numbered._number + 1 == nth).drop("_number")
     hits = hits.filter(hits[total.column].notnull())
     running = ibis.window(group_by=hits.user_id, order_by=hits[TIME], rows=(None, 0))
     summed = hits.mutate(_sum=hits[total.column].cast("float64").sum().over(running))

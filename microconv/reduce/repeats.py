@@ -1,6 +1,7 @@
 """Ordered funnels in which one event could serve two steps: a step named twice, or conditions that overlap.
 
-Here a user's events of one instant are looked at together: an attempt may climb several steps at that instant if each step
+Here a user's events of one instant are looked at together: an attempt may climb several steps at that instant if each
+step
 finds an event of its own (Hall's condition: any m of the steps find at least m events between them).
 """
 
@@ -108,7 +109,7 @@ def _instants(log: EventLog, rule: FunnelRule) -> ir.Table:
     for j, step in enumerate(rule.steps):
         timed = _flagged(timed, step, f"_is_{j}")
     flags = [timed[f"_is_{j}"] for j in range(len(rule.steps))]
-    sets = {(j,) for j in range(len(rule.steps))}
+    sets: set[tuple[int, ...]] = {(j,) for j in range(len(rule.steps))}
     for group in _groups(rule):
         sets |= {chosen for size in range(2, len(group) + 1) for part in combinations(group, size)
                  for chosen, _ in _demands(rule, part)}  # fmt: skip
@@ -140,7 +141,7 @@ def _flagged(timed: ir.Table, step: Item, name: str) -> ir.Table:
         return timed.mutate(**{name: match})
     so_far = ibis.window(group_by=USER, order_by=TIME, rows=(None, 0))
     nth, total = getattr(step, "nth", None), getattr(step, "total", None)
-    if nth is not None:
+    if total is None:
         number = match.cast("int64").sum().over(so_far)
         return timed.mutate(**{name: match & (number == nth)})
     amount = match.ifelse(timed[total.column].cast("float64"), 0.0).fill_null(0.0)

@@ -26,7 +26,7 @@ __all__ = ["JourneyRule", "journeys", "population", "risk_table"]
 
 @dataclass(frozen=True)
 class JourneyRule:
-    """Whose time is counted: from ``origin`` (None: entry) to ``target`` or a competing end; ``censor`` ends observation."""
+    """Whose time is counted: from ``origin`` (None: entry) to ``target`` or a competing end; ``censor`` ends it."""
 
     target: Item
     origin: Item | None = None
@@ -43,7 +43,8 @@ class JourneyRule:
 def journeys(log: EventLog, rule: JourneyRule, by: Sequence[str] = ()) -> ir.Table:
     """One row per user: ``user_id, entry, start, stop`` (microseconds since 1970), ``cause``, ``by_0`` ....
 
-    ``cause`` is 1 for the target, 2, 3, ... for the competing ends in their order, 0 for censored. Of ends at one instant
+    ``cause`` is 1 for the target, 2, 3, ... for the competing ends in their order, 0 for censored. Of ends at one
+    instant
     the first in that order counts. ``start`` is null for users who never reach the origin, or only after their journey
     has ended: they are never at risk.
     """
@@ -60,7 +61,9 @@ def journeys(log: EventLog, rule: JourneyRule, by: Sequence[str] = ()) -> ir.Tab
         stop, cause = sooner.ifelse(at, stop), sooner.ifelse(i + 1, cause)
     start = users[f"at_{len(items) - 1}"] if rule.origin is not None else users.entry
     followed = users.select("user_id", "entry", start=start, stop=stop, cause=cause)
-    followed = followed.mutate(start=(followed.start <= followed.stop).fill_null(False).ifelse(followed.start, ibis.null("int64")))
+    followed = followed.mutate(
+        start=(followed.start <= followed.stop).fill_null(False).ifelse(followed.start, ibis.null("int64"))
+    )
     return log.engine.materialise(at_entry(log, followed, by))
 
 
@@ -119,11 +122,10 @@ def _to_risk_table(frame: pd.DataFrame, keys: list[str], by: Sequence[str], rule
     exits = exits.assign(time_days=frame["waited"].to_numpy() / MICROS_PER_DAY, entered=0.0)
     for number, name in enumerate(("censored", *[f"d_{cause}" for cause in rule.causes])):
         exits[name] = np.where(frame["cause"] == number, users, 0.0)
-    entries = exits.assign(users=users).groupby(list(by), as_index=False)["users"].sum() if by else None
-    if entries is None:
-        entries = pd.DataFrame({"users": [users.sum()]}) if len(users) else pd.DataFrame({"users": []})
-    entries = entries.rename(columns={"users": "entered"}).assign(time_days=0.0)
-    both = pd.concat([entries, exits], ignore_index=True)
+    entered = pd.DataFrame({**{column: exits[column] for column in by}, "entered": users, "time_days": 0.0})
+    if by:
+        entered = entered.groupby(list(by), as_index=False, sort=False).agg({"entered": "sum", "time_days": "first"})
+    both = pd.concat([entered, exits], ignore_index=True)
     counted = ["entered", "censored", *[f"d_{cause}" for cause in rule.causes]]
     both[counted] = both[counted].fillna(0.0)
     return RiskTable.from_counts(both, tuple(by), rule.causes)

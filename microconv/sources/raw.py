@@ -27,7 +27,8 @@ class Malformed:
 class RawEvents:
     """A table as its source has it, in the engine that holds it.
 
-    ``columns`` is the format's own mapping from canonical names to source columns, under the caller's. ``columnar`` says
+    ``columns`` is the format's own mapping from canonical names to source columns, under the caller's. ``columnar``
+    says
     that scanning ``table`` again is cheap (Parquet, a database table), so that it need not be copied.
     """
 

@@ -15,7 +15,8 @@ import pytest
 _SQL = """
 COPY (
   SELECT 'user_' || lpad(CAST(hash(i) % {users} AS VARCHAR), 8, '0') AS user_id,
-    TIMESTAMP '2026-01-01' + to_microseconds(CAST(hash(i + 1e9::BIGINT) % (60 * 86400 * 1000000::BIGINT) AS BIGINT)) AS time,
+    TIMESTAMP '2026-01-01' + to_microseconds(CAST(hash(i + 1e9::BIGINT) % (60 * 86400 * 1000000::BIGINT) AS BIGINT)) AS
+    time,
     ['page_view', 'page_view', 'page_view', 'view_item', 'view_item', 'add_to_cart', 'checkout', 'purchase',
      'newsletter_signup', 'video_watched'][1 + CAST(hash(i + 2e9::BIGINT) % 10 AS INTEGER)] AS event,
     ['mobile', 'desktop', 'tablet'][1 + CAST(hash(i + 3e9::BIGINT) % 3 AS INTEGER)] AS device,

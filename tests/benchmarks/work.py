@@ -1,4 +1,5 @@
-"""The timed jobs, each run in a process of its own: `python work.py JOB PARQUET` prints seconds and peak memory as JSON.
+"""The timed jobs, each run in a process of its own: `python work.py JOB PARQUET` prints seconds and peak memory as
+JSON.
 
 Imports are not timed. `ru_maxrss` is the largest resident size that the process ever had, imports included.
 """
@@ -20,7 +21,8 @@ def sort(path: str) -> None:
 
     names = ", ".join(f"'{name}'" for name in STEPS)
     duckdb.execute(
-        f"CREATE TABLE sorted AS SELECT user_id, time, event FROM '{path}' WHERE event IN ({names}) ORDER BY user_id, time"
+        f"CREATE TABLE sorted AS SELECT user_id, time, event FROM '{path}' "
+        f"WHERE event IN ({names}) ORDER BY user_id, time"
     )
 
 
