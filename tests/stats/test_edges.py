@@ -240,3 +240,11 @@ def test_names_are_lazy_and_none_is_a_module() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="kaplan"):
         _ = stats.kaplan
+
+
+@pytest.mark.parametrize("users", [3, 7, 10, 13, 49])
+def test_a_rounding_error_hides_no_flat_part(users: int) -> None:
+    """1 - 0.9 * 8/9 * 7/8 is not 0.3 to the last digit; the curve is flat at 3 of 10 all the same."""
+    rt = table(list(range(1, users + 1)), [1] * users)
+    found = stats.quantiles(rt, [k / users for k in range(1, users)])
+    np.testing.assert_array_equal(found["time_days"], np.arange(1, users) + 0.5)
