@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,6 +71,14 @@ class RiskTable:
         missing column, a time that is no finite number of days or lies before the origin, a stop before its start or
         at it (0 to 0, an outcome at the moment of entry, is allowed), a negative weight, and causes
         that cannot be told apart in a column name (1 and ``"1"``).
+
+        >>> users = pd.DataFrame({"start": [0, 0, 1], "stop": [2, 3, 3], "cause": ["purchase", None, "purchase"]})
+        >>> RiskTable.from_intervals(users, "start", "stop", "cause").frame
+           time_days    n  d_purchase  censored  entered  person_time_days
+        0        0.0  2.0         0.0       0.0      2.0               0.0
+        1        1.0  2.0         0.0       0.0      1.0               2.0
+        2        2.0  3.0         1.0       0.0      0.0               3.0
+        3        3.0  2.0         1.0       1.0      0.0               2.0
         """
         patterns = as_names(pattern_cols)
         _require(frame, [start_col, stop_col, cause_col, *patterns, *([weight_col] if weight_col is not None else [])])
@@ -120,11 +129,14 @@ class RiskTable:
         order = np.lexsort((time, pattern))
         new = np.ones(len(order), dtype=bool)
         new[1:] = (np.diff(pattern[order]) != 0) | (np.diff(time[order]) != 0)
-        row = np.empty(len(order), dtype=np.int64)
-        row[order] = np.cumsum(new) - 1
         first = order[new]
-        # groupby().sum() compensates rounding, so that the order of the rows does not show in weighted counts.
-        counts = counts.groupby(row).sum()
+        if new.all():  # nothing to add up, as in most tables of exact times
+            counts = counts.iloc[order].reset_index(drop=True)
+        else:
+            row = np.empty(len(order), dtype=np.int64)
+            row[order] = np.cumsum(new) - 1
+            # groupby().sum() compensates rounding, so that the order of the rows does not show in weighted counts.
+            counts = counts.groupby(row).sum()
         table = pd.concat([frame[list(patterns)].iloc[first].reset_index(drop=True), counts], axis=1)
         table["time_days"] = time[first]
         table, block = _cancel(table, pattern[first], counted)
@@ -134,6 +146,10 @@ class RiskTable:
 
     def blocks(self) -> list[slice]:
         """The rows of ``frame`` of each pattern, in order."""
+        return list(self._blocks)
+
+    @cached_property
+    def _blocks(self) -> list[slice]:
         if self.frame.empty:
             return []
         pattern = group_codes(self.frame[list(self.pattern_cols)])
@@ -266,6 +282,9 @@ def _cancel(table: pd.DataFrame, block: np.ndarray, counted: list[str]) -> tuple
     """Entries against endings without an event at the same time, and the rows where then nothing happens left out."""
     entered, censored = table["entered"].to_numpy(), table["censored"].to_numpy()
     both = np.where(table["time_days"].to_numpy() == 0, 0.0, np.minimum(entered, censored))
+    some = (table[counted].to_numpy() != 0).any(axis=1)
+    if not both.any() and some.all():
+        return table, block
     dust = _DUST * np.bincount(block, entered)[block] if len(table) else np.zeros(0)
     for column in ("entered", "censored"):
         rest = table[column].to_numpy() - both

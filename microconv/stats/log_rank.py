@@ -67,6 +67,16 @@ def logrank(
     can be compared: ``chi2`` and ``p_value`` are NaN, ``degrees_of_freedom`` 0. Raises ``ParameterError`` on an empty
     table, an unknown column, one named as group and as stratum, and an impossible ``rho``. Harrington and Fleming
     (1982), as R's ``survdiff``.
+
+    >>> users = pd.DataFrame({"start": 0, "stop": [1, 2, 3, 4, 5, 6], "bought": 1, "device": list("mmmddd")})
+    >>> test = logrank(RiskTable.from_intervals(users, "start", "stop", "bought", ["device"]), "device")
+    >>> test.table.round(4)
+        chi2  degrees_of_freedom  p_value  rho
+    0  5.0517                  1   0.0246  0.0
+    >>> test.groups.round(4)
+      device  events  observed  expected
+    0      d     3.0       3.0      4.85
+    1      m     3.0       3.0      1.15
     """
     groups, within = as_names(group), as_names(strata)
     for column in (*groups, *within):
@@ -80,7 +90,8 @@ def logrank(
     if not plain or not math.isfinite(rho):
         raise ParameterError(f"rho={shorten(repr(rho))} must be a number, such as 0 (log-rank) or 1 (Peto-Peto).")
     check_names(groups, _GROUP_COLUMNS)
-    table = rt.pool((*within, *groups))
+    named = (*within, *groups)
+    table = rt if set(named) == set(rt.pattern_cols) else rt.pool(named)
     blocks = read_blocks(table, cause)
     heads = table.frame.iloc[[block.rows[0] for block in blocks]].reset_index(drop=True)
     stratum, member = group_codes(heads[list(within)]), group_codes(heads[list(groups)])
