@@ -31,6 +31,13 @@ def aalen_johansen(rt: RiskTable, confidence: float = 0.95, *, start_days: float
 
     Raises ``ParameterError`` on an empty table or an impossible confidence. Warns with ``MicroconvWarning`` where late
     entry ends a curve early. Aalen and Johansen (1978).
+
+    >>> users = pd.DataFrame({"start": 0, "stop": [1, 2, 2, 3], "cause": ["purchase", "unsubscribe", "purchase", None]})
+    >>> rt = RiskTable.from_intervals(users, "start", "stop", "cause")
+    >>> probability_at(aalen_johansen(rt), 2)[["cause", "probability", "se"]].round(4)
+             cause  probability      se
+    0     purchase         0.50  0.2500
+    1  unsubscribe         0.25  0.2165
     """
     z = z_value(confidence)
     blocks = curve_blocks(rt, start_days=start_days)
@@ -48,7 +55,7 @@ def aalen_johansen(rt: RiskTable, confidence: float = 0.95, *, start_days: float
     logs = np.log1p(-probability, out=np.full_like(probability, -np.inf), where=probability < 1)
     low, high = log_log_limits(logs, se, z)
     table["probability"], table["se"] = probability, se
-    table["ci_low"], table["ci_high"] = -np.expm1(high), -np.expm1(low)
+    table["ci_low"], table["ci_high"] = 0.0 - np.expm1(high), 0.0 - np.expm1(low)
     return table
 
 

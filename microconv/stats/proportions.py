@@ -18,6 +18,10 @@ def wilson(successes: npt.ArrayLike, n: npt.ArrayLike, confidence: float = 0.95)
     and upper limits as arrays of that shape, NaN where ``n`` is 0 or a count is null; the lower limit is exactly 0
     without successes and the upper exactly 1 without failures. Raises ``ParameterError`` on a negative count, more
     successes than trials and an impossible confidence. Wilson (1927), as R's ``prop.test(correct=FALSE)``.
+
+    >>> low, high = wilson([0, 5, 10], 10)
+    >>> low.round(4), high.round(4)
+    (array([0.    , 0.2366, 0.7225]), array([0.2775, 0.7634, 1.    ]))
     """
     z = z_value(confidence)
     k, trials = np.broadcast_arrays(_counts(successes, "successes"), _counts(n, "n"))

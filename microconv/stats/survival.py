@@ -34,6 +34,15 @@ def kaplan_meier(
     Raises ``ParameterError`` on an empty table, an unknown cause, an impossible confidence or start. Warns with
     ``MicroconvWarning`` where late entry lets the curve reach 0 while users are observed later. Kaplan and Meier
     (1958), as R's ``survfit(conf.type="log-log")``.
+
+    >>> users = pd.DataFrame({"start": 0, "stop": [1, 2, 2, 5], "bought": [True, True, False, False]})
+    >>> rt = RiskTable.from_intervals(users, "start", "stop", "bought")
+    >>> kaplan_meier(rt)[["time_days", "survival", "at_risk", "events", "censored"]]
+       time_days  survival  at_risk  events  censored
+    0        0.0      1.00      4.0     0.0       0.0
+    1        1.0      0.75      4.0     1.0       0.0
+    2        2.0      0.50      3.0     1.0       1.0
+    3        5.0      0.50      1.0     0.0       1.0
     """
     z = z_value(confidence)
     blocks = curve_blocks(rt, cause, start_days)

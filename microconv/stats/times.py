@@ -46,6 +46,13 @@ def quantiles(
     probability, the middle of the flat part is given. The limits are the quantiles of the log-log limits of the curve
     (Brookmeyer and Crowley 1982), as R's ``quantile(survfit(conf.type="log-log"))``; where a limit of the curve turns
     back, its first crossing counts. They are conservative for few distinct times.
+
+    >>> users = pd.DataFrame({"start": 0, "stop": [1, 2, 2, 5], "bought": [True, True, False, False]})
+    >>> quantiles(RiskTable.from_intervals(users, "start", "stop", "bought"), [0.2, 0.5, 0.8])
+       probability  time_days  ci_low_days  ci_high_days
+    0          0.2        1.0          1.0           NaN
+    1          0.5        3.5          1.0           NaN
+    2          0.8        NaN          1.0           NaN
     """
     z = z_value(confidence)
     wanted = np.atleast_1d(np.asarray(probabilities, dtype=float))
@@ -95,6 +102,11 @@ def rmst(
     estimate +- z se and may pass ``tau`` when hardly anybody has had the event. Where observation ends before ``tau``
     with users still at risk, the area is unknown: NaN, with a ``MicroconvWarning``. Raises ``ParameterError`` on
     a ``tau`` that is no number of days after the start. As R's ``survRM2`` and ``print(survfit, rmean=tau)``.
+
+    >>> users = pd.DataFrame({"start": 0, "stop": [1, 2, 2, 5], "bought": [True, True, False, False]})
+    >>> rmst(RiskTable.from_intervals(users, "start", "stop", "bought"), tau=4).round(4)
+       estimate      se  ci_low  ci_high
+    0      2.75  0.6495   1.477    4.023
     """
     z, start = z_value(confidence), as_days(start_days, "start_days")
     if as_days(tau, "tau") <= start:
