@@ -18,7 +18,7 @@ from microconv.stats.competing import aalen_johansen, probability_at
 from microconv.stats.log_rank import logrank
 from microconv.stats.survival import kaplan_meier, survival_at
 from microconv.stats.times import quantiles, rmst
-from microconv.steps import Step, as_item, label
+from microconv.steps import Step, as_item, label, segment_columns
 
 if TYPE_CHECKING:
     from microconv.log import EventLog
@@ -28,6 +28,7 @@ __all__ = ["TimeToConversion", "journey_rule", "time_to_conversion"]
 
 _QUANTILES = (0.1, 0.25, 0.5, 0.75)
 _MOST_SEGMENTS = 200
+_COLUMNS = "time_days probability ci_low ci_high at_risk events censored n entered person_time_days".split()
 
 
 class TimeToConversion(Result):
@@ -74,8 +75,7 @@ def time_to_conversion(
     ``survdiff``.
     """
     rule = journey_rule(log, target, origin, competing, horizon)
-    segments = [by] if isinstance(by, str) else list(by or ())
-    log.require_columns(segments, "by")
+    segments = segment_columns(log, by, _COLUMNS)
     users = journeys(log, rule, segments)
     people = population(log, users)
     if people["at_risk"] == 0:

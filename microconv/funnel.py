@@ -14,7 +14,7 @@ from microconv.errors import ParameterError, unknown_name
 from microconv.reduce.funnels import attempts, durations, reach_counts, waiting_counts
 from microconv.results import Result
 from microconv.stats.proportions import wilson
-from microconv.steps import Step, funnel_rule, label
+from microconv.steps import Step, funnel_rule, label, segment_columns
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -127,8 +127,7 @@ def funnel(
         exclude=exclude,
         same=same,
     )
-    segments = [by] if isinstance(by, str) else list(by or ())
-    log.require_columns(segments, "by")
+    segments = segment_columns(log, by, _COLUMNS)
     names = tuple(label(step) for step in steps)
     users = attempts(log, rule, segments)
     limit = rule.window if rule.window is not None else _horizon(log)

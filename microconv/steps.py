@@ -14,7 +14,7 @@ from microconv.reduce.chains import FunnelRule
 if TYPE_CHECKING:
     from microconv.log import EventLog
 
-__all__ = ["Step", "as_item", "funnel_rule", "label"]
+__all__ = ["Step", "as_item", "funnel_rule", "label", "segment_columns"]
 
 Step: TypeAlias = str | Mapping[str, Any]
 
@@ -45,6 +45,19 @@ def as_item(log: EventLog, step: Step, what: str = "step") -> Item:
         return Micro(**{"name": label(step), **step})
     except PlanError as error:
         raise ParameterError(f"{what} {shorten(repr(dict(step)))}: {error}") from error
+
+
+def segment_columns(log: EventLog, by: str | Sequence[str] | None, taken: Sequence[str]) -> list[str]:
+    """The attributes to compare by, as a list; none may have the name of a column of the result."""
+    columns = [by] if isinstance(by, str) else list(by or ())
+    log.require_columns(columns, "by")
+    for column in columns:
+        if column in taken or columns.count(column) > 1:
+            raise ParameterError(
+                f"by={columns!r}: {column!r} is given twice or is the name of a column of the result. "
+                f"Rename it when reading: columns={{'my_{column}': {column!r}}}."
+            )
+    return columns
 
 
 def label(step: Step) -> str:
