@@ -187,8 +187,8 @@ def _account(raw: RawEvents, judged: ir.Table, times: TimeReading, until: dt.dat
 
 def _rejections(engine: Engine, judged: ir.Table) -> list[tuple[str, int, str]]:
     bad = judged.filter(judged[REASON].notnull())
-    example = ibis.concat(
-        "user_id=", bad.user_id.cast("string").fill_null("null").substr(0, 40),
+    example = ibis.literal("user_id=").concat(
+        bad.user_id.cast("string").fill_null("null").substr(0, 40),
         ", time=", bad[TIME_TEXT].fill_null("null").substr(0, 40),
         ", event=", bad.event.fill_null("null").substr(0, 40),
     )  # fmt: skip
