@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
     from microconv.log import EventLog
+    from microconv.presets import Preset
     from microconv.reduce.chains import FunnelRule
 
 __all__ = ["FunnelResult", "funnel"]
@@ -35,9 +36,10 @@ class FunnelResult(Result):
     log: EventLog | None = field(default=None, repr=False, compare=False)
     users: ir.Table | None = field(default=None, repr=False, compare=False)
     names: tuple[str, ...] = ()
+    optional: frozenset[int] = frozenset()
 
     def lost(self, step: str | int) -> ir.Table:
-        """The users who reached the step before ``step`` but not ``step``, as a table of the engine.
+        """The users who reached the step before ``step`` (the last not optional) but not ``step``, in the engine.
 
         Columns: ``user_id`` (text), ``started`` and ``last_step_at`` (UTC), ``last_step`` (how far they got) and
         ``open`` (an
@@ -50,7 +52,7 @@ class FunnelResult(Result):
             raise ParameterError("This funnel does not hold its users.")
         users, engine = self.users, self.log.engine
         reached = [users[f"at_{k}"] for k in range(1, len(self.names) + 1)]
-        gone = users.filter(reached[number - 2].notnull(), reached[number - 1].isnull())
+        gone = users.filter(reached[_before(self.optional, number - 1)].notnull(), reached[number - 1].isnull())
         last = gone.start
         for k in range(1, number):
             last = gone[f"at_{k}"].fill_null(last)
@@ -95,8 +97,8 @@ def funnel(
       count; at one instant the steps come first). ``same``: a column that all steps of an attempt must share.
     * ``by``: attributes at entry (the user's first event); ``.table`` then holds the parts, ``.total`` the whole.
     * ``semantics``: count as ``"clickhouse"``, ``"mixpanel"``, ``"amplitude"``, ``"posthog"``, ``"ga4"`` or
-      ``"retentioneering"`` does
-      (see ``microconv.presets``); it sets ``order`` and ``reentry`` where these are not given.
+      ``"retentioneering"`` does (see ``microconv.presets``). An ``order`` or ``reentry`` that is given wins; the
+      result's assumptions say what differs from the tool.
 
     ``.table``: ``step`` (from 1), ``name``, ``users`` (reached it, mature or not), ``rate`` of step 1 with its Wilson
     interval ``ci_low, ci_high``; ``step_rate`` of the step before (the last that is not optional) with interval;
@@ -120,12 +122,14 @@ def funnel(
         log,
         steps,
         window=window,
-        order=order or preset.order,
-        reentry=reentry or preset.reentry,
+        order=preset.order if order is None else order,
+        reentry=preset.reentry if reentry is None else reentry,
         within_step=within_step,
         optional=optional,
         exclude=exclude,
         same=same,
+        distinct=preset.distinct,
+        later_from=preset.later_from,
     )
     segments = segment_columns(log, by, _COLUMNS)
     names = tuple(label(step) for step in steps)
@@ -152,7 +156,7 @@ def funnel(
             "semantics": semantics,
             "confidence": confidence,
         },
-        assumptions=_assumptions(rule, limit, preset.note),
+        assumptions=_assumptions(rule, limit, preset, names),
         warnings=_warnings(log, total, rule),
         extra=extra,
         provenance=log.provenance,
@@ -160,6 +164,7 @@ def funnel(
         log=log,
         users=users,
         names=names,
+        optional=rule.optional,
     )
 
 
@@ -186,9 +191,9 @@ def _step_number(step: str | int, names: Sequence[str]) -> int:
     return step
 
 
-def _before(rule: FunnelRule, j: int) -> int:
-    """The last step before ``j`` that is not optional."""
-    return next(i for i in range(j - 1, -1, -1) if i not in rule.optional)
+def _before(optional: frozenset[int], j: int) -> int:
+    """The last step before ``j`` that is not optional, all counted from 0."""
+    return next(i for i in range(j - 1, -1, -1) if i not in optional)
 
 
 def _table(
@@ -212,8 +217,8 @@ def _table(
     blocks = []
     for row, timed in zip(counts.to_dict("records"), times.to_dict("records"), strict=True):
         segment = tuple(row[key] for key in keys)
-        reached = np.array([int(row[f"reached_{k}"] or 0) for k in range(1, steps + 1)])
-        previous = np.array([reached[0]] + [reached[_before(rule, j)] for j in range(1, steps)])
+        reached = np.array([int(row[f"reached_{k}"]) for k in range(1, steps + 1)])
+        previous = np.array([reached[0]] + [reached[_before(rule.optional, j)] for j in range(1, steps)])
         ci_low, ci_high = wilson(reached, np.full(steps, reached[0]), confidence)
         step_low, step_high = wilson(reached, previous, confidence)
         block = {
@@ -227,7 +232,7 @@ def _table(
             "step_rate": _share(reached, previous),
             "step_ci_low": step_low,
             "step_ci_high": step_high,
-            "open": [int(row[f"open_{k}"] or 0) for k in range(1, steps + 1)],
+            "open": [int(row[f"open_{k}"]) for k in range(1, steps + 1)],
             "censored_rate": _censored_rates(waits, keys, segment, steps, int(reached[0])),
             "median_days": [_days(timed[f"q_{k}_0"]) for k in range(1, steps + 1)],
             "p90_days": [_days(timed[f"q_{k}_1"]) for k in range(1, steps + 1)],
@@ -269,7 +274,7 @@ def _censored_rates(
 
 def _between(log: EventLog, users: ir.Table, rule: FunnelRule, names: Sequence[str], by: Sequence[str]) -> pd.DataFrame:
     """Quantiles of the time from the step before (the last that is not optional), in days."""
-    since = [None, *[_before(rule, j) + 1 for j in range(1, len(names))]]
+    since = [None, *[_before(rule.optional, j) + 1 for j in range(1, len(names))]]
     wide = durations(log, users, since, _BETWEEN, len(by))
     rows = []
     for record in wide.to_dict("records"):
@@ -298,27 +303,42 @@ def _meaning(total: pd.DataFrame, rule: FunnelRule) -> str:
     return text
 
 
-def _assumptions(rule: FunnelRule, limit: int | None, note: str) -> list[str]:
+def _assumptions(rule: FunnelRule, limit: int | None, preset: Preset, names: Sequence[str]) -> list[str]:
+    """The conventions that decided the numbers, in words."""
+    any_order = rule.order == "any"
     said = [
         {
             "ordered": "Steps in order; other events may lie between.",
             "strict": "Steps in order with no other event of the user between.",
             "any": "Steps in any order: step k means that steps 1 to k are all done.",
         }[rule.order],
-        "Every first step starts an attempt; the furthest attempt counts, of equally far ones the latest."
+        f"Every {'step' if any_order else 'first step'} starts an attempt; the furthest attempt counts, of equally far "
+        "ones the latest."
         if rule.reentry == "latest"
-        else "Only a user's first occurrence of the first step starts an attempt.",
-        f"Window {format_duration(rule.window)} from the first step, its end included."
+        else f"Only a user's first {'event that is a step' if any_order else 'first step'} starts an attempt.",
+        f"Window {format_duration(rule.window)} from the start of the attempt, its end included."
         if rule.window is not None
-        else "No window: nobody has failed yet.",
-        "Events of one instant are taken in the order of the steps; no event serves two steps.",
+        else "No window: an attempt never runs out of time.",
+    ]
+    for limited, name in zip(rule.within, names, strict=True):
+        if limited is not None:
+            said.append(f"{name!r} at most {format_duration(limited)} after the step before, end included.")
+    if rule.optional:
+        said.append("May be left out: " + ", ".join(repr(names[j]) for j in sorted(rule.optional)) + ".")
+    if rule.exclude:
+        ends = ", ".join(repr(item.name) for item in rule.exclude)
+        said.append(f"An attempt ends at {ends}; steps reached by then count, also those of that very instant.")
+    if rule.same is not None:
+        said.append(f"All steps of an attempt have the same {rule.same!r}; events without one are no steps.")
+    said += [
+        "Events of one instant are taken in the order of the steps"
+        + (f", but from step {rule.later_from + 1} on a step must be later. " if rule.later_from is not None else ". ")
+        + ("No event serves two steps." if preset.distinct else "An event serves all the steps that it is."),
         "Rates: users of step 1, Wilson intervals. open: not reached, an attempt still running at the end.",
     ]
     if limit is None:
         said.append("censored_rate needs a window or a plan with a horizon: it is not computed.")
-    if note:
-        said.append(note)
-    return said
+    return said + preset.remarks(rule.order, rule.reentry, rule.window is not None)
 
 
 def _warnings(log: EventLog, total: pd.DataFrame, rule: FunnelRule) -> list[str]:

@@ -81,29 +81,38 @@ def funnel_rule(
     optional: Iterable[str | int],
     exclude: Iterable[Step],
     same: str | None,
+    distinct: bool = True,
+    later_from: int | None = None,
 ) -> FunnelRule:
-    """Check the parameters of ``mc.funnel`` and put them in the reduction's terms. Raises ``ParameterError``."""
+    """Check the parameters of ``mc.funnel`` and put them in the reduction's terms. Raises ``ParameterError``.
+
+    ``distinct=False`` lets one event serve several steps (in order only); ``later_from`` is the number of the step from
+    which on a step must be later than the one before. Both come from presets.
+    """
     for name, value, allowed in (
         ("order", order, ("ordered", "any", "strict")),
         ("reentry", reentry, ("latest", "first")),
     ):
         if value not in allowed:
             raise ParameterError(unknown_name(name, value, allowed))
-    if isinstance(steps, str | Mapping) or not steps:
-        raise ParameterError(f"steps={shorten(repr(steps))} must be a list of at least one step.")
+    if not isinstance(steps, Sequence) or isinstance(steps, str) or not steps:
+        raise ParameterError(
+            f"steps={shorten(repr(steps))} must be a list of at least one step, such as ['cart', 'buy']."
+        )
     items = tuple(as_item(log, step) for step in steps)
     names = [label(step) for step in steps]
-    skipped = frozenset(
-        _position(step, names, "optional") for step in ([optional] if isinstance(optional, str) else optional)
-    )
+    skipped = frozenset(_position(step, names, "optional") for step in _listed(optional, "optional"))
     if 0 in skipped:
         raise ParameterError(f"The first step {names[0]!r} starts the funnel and cannot be optional.")
-    ends = tuple(as_item(log, step, "exclude") for step in ([exclude] if isinstance(exclude, str) else exclude))
+    ends = tuple(as_item(log, step, "exclude") for step in _listed(exclude, "exclude"))
     if same is not None:
         log.require_columns([same], "same")
     for item in (*items, *ends):
         if item.where:
-            conditions.parse(item.where).to_ibis(log.table)
+            try:
+                conditions.parse(item.where).to_ibis(log.table)
+            except PlanError as error:
+                raise ParameterError(f"step {shorten(repr(item.name))}: {error}") from error
         total = getattr(item, "total", None)
         if total is not None:
             log.require_columns([total.column], f"step {item.name!r}")
@@ -120,12 +129,22 @@ def funnel_rule(
         optional=skipped,
         exclude=ends,
         same=same,
-        overlaps=_overlaps(items),
+        overlaps=_overlaps(items) if distinct or order != "ordered" else (),
+        later_from=later_from - 1 if later_from is not None else None,
     )
     _check_overlaps(rule, names)
     if order == "any" and rule.has_within:
         raise ParameterError("within_step has no meaning with order='any': no step is the one before. Use window.")
     return rule
+
+
+def _listed(given: Any, what: str) -> list[Any]:
+    """One step or several, as a list."""
+    if isinstance(given, str | int | Mapping):
+        return [given]
+    if not isinstance(given, Iterable):
+        raise ParameterError(f"{what}={shorten(repr(given))} must be a list of steps.")
+    return list(given)
 
 
 def _position(step: str | int, names: Sequence[str], what: str) -> int:
@@ -160,6 +179,9 @@ def _may_meet(one: Item, other: Item) -> bool:
     first, second = getattr(one, "event", None), getattr(other, "event", None)
     if first is not None and second is not None and first != second:
         return False
+    numbers = getattr(one, "nth", None), getattr(other, "nth", None)
+    if None not in numbers and numbers[0] != numbers[1] and (first, one.where) == (second, other.where):
+        return False  # no event is both the first and the second of its kind
     if not one.where or not other.where:
         return True
     return not conditions.disjoint(conditions.parse(one.where), conditions.parse(other.where))
@@ -177,6 +199,13 @@ def _overlaps(items: Sequence[Item]) -> tuple[tuple[int, ...], ...]:
 
 def _check_overlaps(rule: FunnelRule, names: Sequence[str]) -> None:
     for group in rule.overlaps:
+        for left_out in rule.optional.intersection(group):
+            other = next(j for j in group if j != left_out)
+            raise ParameterError(
+                f"One event could be both the optional step {left_out + 1} ({names[left_out]!r}) and step {other + 1} "
+                f"({names[other]!r}), so it cannot be told which was left out. Give them conditions that exclude each "
+                "other, such as page = 'a' and page = 'b'."
+            )
         alike = {(s.event, s.where, getattr(s, "nth", None), str(getattr(s, "total", None)))
                  for s in (rule.steps[j] for j in group)}  # fmt: skip
         if len(alike) == 1:

@@ -14,8 +14,22 @@ is a missing one and counts as null, because engines disagree about NaN. A row m
 
 from __future__ import annotations
 
+from microconv.conditions.disjoint import disjoint
 from microconv.conditions.nodes import And, Compare, In, IsNull, Not, Or, matches
 from microconv.conditions.operands import Column, Condition, Literal
 from microconv.conditions.parsing import parse
 
-__all__ = ["And", "Column", "Compare", "Condition", "In", "IsNull", "Literal", "Not", "Or", "matches", "parse"]
+__all__ = [
+    "And",
+    "Column",
+    "Compare",
+    "Condition",
+    "In",
+    "IsNull",
+    "Literal",
+    "Not",
+    "Or",
+    "disjoint",
+    "matches",
+    "parse",
+]

@@ -6,7 +6,7 @@ import ibis
 import ibis.expr.types as ir
 
 from microconv.log import EventLog
-from microconv.reduce.chains import AT, START, FunnelRule, by_key, excluded_events, step_events
+from microconv.reduce.chains import AT, SAME, START, USER, FunnelRule, by_key, excluded_events, step_events, union
 
 __all__ = ["arrivals_any_order"]
 
@@ -20,7 +20,7 @@ def arrivals_any_order(log: EventLog, rule: FunnelRule) -> list[ir.Table]:
         by_time = ibis.window(group_by=[events[key] for key in rule.keys], order_by=events[AT])
         value = events[AT] if again == 0 else events[AT].lag(again).over(by_time)
         parts.append(events.mutate(_value=value, _step=ibis.literal(step, "int16")))
-    rows = ibis.union(*parts) if len(parts) > 1 else parts[0]
+    rows = union(parts)
     return _from_first(log, rows, rule) if rule.reentry == "first" else _from_any(log, rows, rule)
 
 
@@ -35,9 +35,9 @@ def _from_any(log: EventLog, rows: ir.Table, rule: FunnelRule) -> list[ir.Table]
     if excluded is not None:
         rows = rows.union(excluded.mutate(_value=nothing, _step=ibis.literal(-1, "int16")))
     keys = [rows[key] for key in rule.keys]
-    so_far = ibis.window(group_by=keys, order_by=rows[AT])
+    so_far = ibis.range_window(group_by=keys, order_by=rows[AT], preceding=None, following=0)
     latest = {f"_last_{j}": rows._value.max(where=rows._step == j).over(so_far) for j in range(len(rule.steps))}
-    before = ibis.window(group_by=keys, order_by=rows[AT], range=(None, -1))
+    before = ibis.range_window(group_by=keys, order_by=rows[AT], preceding=(None, 1))
     ended = rows[AT].max(where=rows._step == -1).over(before) if excluded is not None else nothing
     seen = log.engine.materialise(rows.mutate(**latest, _ended=ended))
     found = []
@@ -54,11 +54,14 @@ def _from_any(log: EventLog, rows: ir.Table, rule: FunnelRule) -> list[ir.Table]
 
 
 def _from_first(log: EventLog, rows: ir.Table, rule: FunnelRule) -> list[ir.Table]:
-    """Looking on from the user's first event that is any step."""
+    """Looking on from the user's first event that is any step; of several at once that with the smallest property."""
     first = {
         f"_first_{j}": rows[AT].min(where=(rows._step == j) & rows._value.notnull()) for j in range(len(rule.steps))
     }
     once = rows.group_by(rule.keys).agg(**{START: rows[AT].min()}, **first)
+    if rule.same is not None:
+        ranked = once.mutate(_rank=ibis.row_number().over(ibis.window(group_by=USER, order_by=[START, SAME])))
+        once = ranked.filter(ranked["_rank"] == 0).drop("_rank")
     excluded = by_key(excluded_events(log, rule), rows, rule)
     if excluded is not None:
         after = excluded.join(once.select(*rule.keys, START), rule.keys)

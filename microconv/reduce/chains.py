@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import ibis
 
-from microconv.reduce.items import TIME, matches, occurring, with_time
+from microconv.reduce.items import TIME, flagged, occurring, tie_columns, with_time
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -21,14 +21,27 @@ if TYPE_CHECKING:
     from microconv.log import EventLog
     from microconv.plan import Item
 
-__all__ = ["FunnelRule", "arrivals", "by_key", "excluded_events", "last_event_number", "step_events", "with_same"]
+__all__ = [
+    "FunnelRule",
+    "arrivals",
+    "by_key",
+    "excluded_events",
+    "last_event_number",
+    "step_events",
+    "union",
+    "with_same",
+]
 
 USER, SAME, START, AT, NUMBER = "user_id", "_same", "start", "at", "_number"
 
 
 @dataclass(frozen=True)
 class FunnelRule:
-    """What a funnel counts, with every duration in microseconds. ``within[j]`` limits step j from the step before."""
+    """What a funnel counts, with every duration in microseconds; steps are numbered from 0.
+
+    ``within[j]`` limits step j from the step before. ``overlaps``: groups of steps that one event could serve, of which
+    it shall serve only one. ``later_from``: from this step on, a step must be later than the one before it.
+    """
 
     steps: tuple[Item, ...]
     window: int | None
@@ -39,6 +52,7 @@ class FunnelRule:
     exclude: tuple[Item, ...] = ()
     same: str | None = None
     overlaps: tuple[tuple[int, ...], ...] = field(default=())
+    later_from: int | None = None
 
     def before(self, step: int) -> list[int]:
         """The steps from which ``step`` may be reached: the last required one and the optional ones after it."""
@@ -49,10 +63,22 @@ class FunnelRule:
                 break
         return found
 
+    def after(self, step: int) -> list[int]:
+        """The steps that may come next after ``step``: those up to the first that may not be left out."""
+        return [later for later in range(step + 1, len(self.steps)) if step in self.before(later)]
+
     @property
     def keys(self) -> list[str]:
         """What an attempt belongs to: a user, and the value of the property held constant."""
         return [USER] if self.same is None else [USER, SAME]
+
+    def must_be_later(self, step: int) -> bool:
+        """Whether a step may not share the instant of the step before it."""
+        return self.later_from is not None and step >= self.later_from
+
+    def tie_columns(self, table: ir.Table) -> list[str]:
+        """The columns that put events of one instant in order where an order is needed."""
+        return tie_columns(table, self.steps, [self.same] if self.same is not None else [])
 
     @property
     def has_within(self) -> bool:
@@ -62,13 +88,14 @@ class FunnelRule:
 
 def step_events(log: EventLog, rule: FunnelRule) -> list[ir.Table]:
     """For each step its events: ``user_id, _same, at``, and the event's ``_number`` when order is strict."""
-    timed = with_time(log.engine, log.table)
-    columns = [*rule.keys, TIME]
     if rule.order == "strict":
-        timed = _numbered(log, rule)
-        columns.append(NUMBER)
-    timed = with_same(timed, rule)
-    return [occurring(step, timed).select(*columns).rename({AT: TIME}) for step in rule.steps]
+        numbered = _numbered(log, rule)
+        found = [numbered.filter(numbered[f"_is_{j}"]) for j in range(len(rule.steps))]
+        return [with_same(events, rule).select(*rule.keys, TIME, NUMBER).rename({AT: TIME}) for events in found]
+    timed = with_time(log.engine, log.table)
+    ties = rule.tie_columns(timed)
+    found = [occurring(step, timed, ties) for step in rule.steps]
+    return [with_same(events, rule).select(*rule.keys, TIME).rename({AT: TIME}) for events in found]
 
 
 def with_same(timed: ir.Table, rule: FunnelRule) -> ir.Table:
@@ -79,16 +106,16 @@ def with_same(timed: ir.Table, rule: FunnelRule) -> ir.Table:
 
 
 def _numbered(log: EventLog, rule: FunnelRule) -> ir.Table:
-    """Number each user's events in order; at one instant the funnel's steps come first, in their order."""
-    everything = with_time(log.engine, log.table)
-    rank = ibis.cases(*[(matches(step, everything), i) for i, step in enumerate(rule.steps)], else_=len(rule.steps))
-    ties = [everything["event_id"]] if "event_id" in everything.columns else []
-    order = ibis.window(group_by=everything[USER], order_by=[everything[TIME], rank, everything.event, *ties])
-    numbered = everything.mutate(**{NUMBER: ibis.row_number().over(order)})
-    relevant = ibis.literal(False)
-    for step in rule.steps:
-        relevant |= matches(step, numbered)
-    return log.engine.materialise(numbered.filter(relevant))
+    """The steps' events, numbered among all of the user's; at one instant the steps come first, in their order."""
+    timed = with_time(log.engine, log.table)
+    ties = rule.tie_columns(timed)
+    for j, step in enumerate(rule.steps):
+        timed = flagged(step, timed, f"_is_{j}", ties)
+    ranks = [(timed[f"_is_{j}"], j) for j in range(len(rule.steps))]
+    timed = timed.mutate(_rank=ibis.cases(*ranks, else_=len(ranks)))
+    order = ibis.window(group_by=USER, order_by=[TIME, "_rank", *ties])
+    numbered = timed.mutate(**{NUMBER: ibis.row_number().over(order)})
+    return log.engine.materialise(numbered.filter(numbered["_rank"] < len(ranks)))
 
 
 def last_event_number(log: EventLog) -> ir.Table:
@@ -101,12 +128,12 @@ def excluded_events(log: EventLog, rule: FunnelRule) -> ir.Table | None:
     if not rule.exclude:
         return None
     timed = with_time(log.engine, log.table)
-    return ibis.union(*_two([occurring(item, timed).select(USER, TIME).rename({AT: TIME}) for item in rule.exclude]))
+    return union([occurring(item, timed).select(USER, TIME).rename({AT: TIME}) for item in rule.exclude])
 
 
-def _two(tables: Sequence[ir.Table]) -> Sequence[ir.Table]:
-    # ibis.union wants at least two tables; an empty second one changes nothing.
-    return tables if len(tables) > 1 else [tables[0], tables[0].limit(0)]
+def union(tables: Sequence[ir.Table]) -> ir.Table:
+    """All rows of one or more tables."""
+    return ibis.union(*tables) if len(tables) > 1 else tables[0]
 
 
 def arrivals(log: EventLog, rule: FunnelRule) -> list[ir.Table]:
@@ -134,11 +161,12 @@ def arrivals(log: EventLog, rule: FunnelRule) -> list[ir.Table]:
 
 
 def _first_only(first: ir.Table, rule: FunnelRule) -> ir.Table:
-    if rule.order != "strict":
-        return first.group_by(rule.keys).agg(**{START: first[START].min(), AT: first[AT].min()})
-    order = ibis.window(group_by=[first[key] for key in rule.keys], order_by=first[NUMBER])
-    ranked = first.mutate(_rank=ibis.row_number().over(order))
-    return ranked.filter(ranked._rank == 0).drop("_rank")
+    """The user's first first step; of several at one instant that with the smallest property."""
+    if rule.order != "strict" and rule.same is None:
+        return first.group_by(USER).agg(**{START: first[START].min(), AT: first[AT].min()})
+    order = [NUMBER] if rule.order == "strict" else [AT, SAME]
+    ranked = first.mutate(_rank=ibis.row_number().over(ibis.window(group_by=USER, order_by=order)))
+    return ranked.filter(ranked["_rank"] == 0).drop("_rank")
 
 
 def by_key(excluded: ir.Table | None, first: ir.Table, rule: FunnelRule) -> ir.Table | None:
@@ -162,10 +190,13 @@ def _linked(
     keys = [rows[key] for key in rule.keys]
     # At one instant the step before comes first, then this step, then what excludes.
     so_far = ibis.window(group_by=keys, order_by=[rows[AT], rows._kind], rows=(None, 0))
-    within = rule.within[step]
-    in_reach = (
-        so_far if within is None else ibis.range_window(group_by=keys, order_by=rows[AT], preceding=within, following=0)
-    )
+    within, nearest = rule.within[step], int(rule.must_be_later(step))
+    if within is None and nearest == 0:
+        in_reach = so_far
+    elif nearest == 0:
+        in_reach = ibis.range_window(group_by=keys, order_by=rows[AT], preceding=within, following=0)
+    else:
+        in_reach = ibis.range_window(group_by=keys, order_by=rows[AT], preceding=(within, nearest))
     latest = rows.mutate(_from=rows[START].max().over(in_reach))
     if excluded is not None:
         latest = latest.mutate(_ended=(rows._kind == 2).ifelse(rows[AT], nothing).max().over(so_far))
@@ -183,11 +214,13 @@ def _linked_strictly(
     sources: Sequence[ir.Table], events: ir.Table, excluded: ir.Table | None, rule: FunnelRule, step: int
 ) -> ir.Table:
     """Arrivals at a step whose event directly follows the step before; an exclusion between would not be direct."""
-    before = ibis.union(*_two([source.select(*rule.keys, START, AT, NUMBER) for source in sources]))
+    before = union([source.select(*rule.keys, START, AT, NUMBER) for source in sources])
     before = before.select(*rule.keys, START, previous=before[AT], _next=before[NUMBER] + 1)
     pairs = events.join(before, [*[events[key] == before[key] for key in rule.keys], events[NUMBER] == before["_next"]])
     if rule.window is not None:
         pairs = pairs.filter(pairs[AT] - pairs[START] <= rule.window)
     if rule.within[step] is not None:
         pairs = pairs.filter(pairs[AT] - pairs.previous <= rule.within[step])
+    if rule.must_be_later(step):
+        pairs = pairs.filter(pairs[AT] > pairs.previous)
     return pairs.select(*rule.keys, START, AT, NUMBER).distinct()

@@ -21,8 +21,9 @@ from microconv.reduce.chains import (
     excluded_events,
     last_event_number,
     step_events,
+    union,
 )
-from microconv.reduce.occurrences import at_entry, occurrences
+from microconv.reduce.occurrences import at_entry, earliest, occurrences
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -38,25 +39,22 @@ def attempts(log: EventLog, rule: FunnelRule, by: Sequence[str] = ()) -> ir.Tabl
     """One row per user who did the first step: the attempt that counts.
 
     ``user_id``, ``start`` (microseconds since 1970), ``level`` (the furthest step, from 1), ``at_1`` ... (when the
-    attempt
-    reached each step, null if not), ``running`` (this attempt may still go on after the end of observation),
-    ``open`` (some attempt of the user may), and ``by_0`` ... (the user's attributes at entry).
-    The furthest attempt counts; of equally far ones the latest.
+    attempt first reached each step, null if not), ``running`` (this attempt may still go on after the end of
+    observation), ``open`` (some attempt of the user may), and ``by_0`` ... (the user's attributes at entry).
+    The furthest attempt counts; of equally far ones the latest, and of those at one instant that with the smallest
+    property. An optional step counts if it was reached no later than what comes after it.
     """
     reached = arrivals(log, rule)
     base, until = moment_to_micros(log.observed_from), moment_to_micros(log.observed_until)
     if (until - base) >> _LEVEL_BITS:
         raise ParameterError("The events span more than 142 years: check for impossible times with log.quality().")
     best = log.engine.materialise(_best(reached, base))
-    users = _with_openness(log, _with_arrivals(best, reached, rule), reached, rule, until)
+    users = _in_order(_with_arrivals(best, reached, rule), rule)
+    users = _with_openness(log, users, reached, rule, until)
     if by:
         entry = log.engine.materialise(occurrences(log, ()).semi_join(users, USER))
         users = users.join(at_entry(log, entry, by).drop("entry"), USER)
     return log.engine.materialise(users)
-
-
-def _union(tables: Sequence[ir.Table]) -> ir.Table:
-    return ibis.union(*tables) if len(tables) > 1 else tables[0]
 
 
 def _best(reached: Sequence[ir.Table], base: int) -> ir.Table:
@@ -65,7 +63,7 @@ def _best(reached: Sequence[ir.Table], base: int) -> ir.Table:
     users = reached[0].group_by(USER).agg(newest=reached[0][START].max())
     if len(reached) == 1:
         return users.mutate(level=ibis.literal(1, "int64"), start=users.newest)
-    further = _union(
+    further = union(
         [
             table.group_by(USER).agg(_best=ibis.literal(step << _LEVEL_BITS, "int64") + (table[START].max() - base))
             for step, table in enumerate(reached[1:], start=2)
@@ -82,11 +80,12 @@ def _best(reached: Sequence[ir.Table], base: int) -> ir.Table:
 
 
 def _with_arrivals(best: ir.Table, reached: Sequence[ir.Table], rule: FunnelRule) -> ir.Table:
-    """When the counted attempt reached each step."""
-    first = 0 if rule.order == "any" else 1  # elsewhere the first step is the start itself
+    """When the counted attempt reached each step; with ``same`` also its property, ``_same``."""
+    # In order, the first step is the start itself; but the property of those who got no further is known only there.
+    first = 0 if rule.order == "any" or rule.same is not None else 1
     if first == len(reached):
         return best.mutate(at_1=best.start)
-    rows = _union(
+    rows = union(
         [
             table.select(*rule.keys, START, AT, _step=ibis.literal(i + 1, "int16"))
             for i, table in enumerate(reached)
@@ -106,8 +105,25 @@ def _with_arrivals(best: ir.Table, reached: Sequence[ir.Table], rule: FunnelRule
         mine = mine.join(tops, USER)
         mine = mine.filter(mine[SAME] == mine["_kept"])
     moments = {f"at_{i + 1}": mine[AT].min(where=mine["_step"] == i + 1) for i in range(first, len(reached))}
-    users = _left(best, mine.group_by(USER).agg(**moments))
+    kept = {SAME: mine["_kept"].min()} if rule.same is not None else {}
+    users = _left(best, mine.group_by(USER).agg(**moments, **kept))
     return users if rule.order == "any" else users.mutate(at_1=users.start)
+
+
+def _in_order(users: ir.Table, rule: FunnelRule) -> ir.Table:
+    """Mend the times of steps in order, where the arrivals of one step alone do not tell them."""
+    if rule.order == "any" or not (rule.optional or rule.overlaps):
+        return users
+    times: dict[int, ir.IntegerValue] = {}
+    for step in range(len(rule.steps) - 1, -1, -1):
+        time = users[f"at_{step + 1}"]
+        later = [times[after] for after in rule.after(step)]
+        if later and step in rule.optional:  # out of order, if what comes after it was reached before
+            time = (earliest(*later) < time).fill_null(False).ifelse(ibis.null("int64"), time)
+        elif later:  # null here, though further on: a later attempt got here at the same instant, but no further
+            time = time.fill_null(earliest(*later))
+        times[step] = time
+    return users.mutate(**{f"at_{step + 1}": time for step, time in times.items()})
 
 
 def _with_openness(
@@ -117,7 +133,7 @@ def _with_openness(
     if rule.has_within or rule.order == "strict":
         return _open_by_arrivals(log, users, reached, rule, until)
     if rule.order == "any" and rule.reentry == "latest":  # any step opens an attempt there
-        events = _union([events.select(USER, AT) for events in step_events(log, rule)])
+        events = union([events.select(USER, AT) for events in step_events(log, rule)])
         users = _left(users.drop("newest"), events.group_by(USER).agg(newest=events[AT].max()))
     excluded = excluded_events(log, rule)
     if excluded is not None:
@@ -129,14 +145,14 @@ def _with_openness(
         in_time = start + rule.window > until if rule.window is not None else ibis.literal(True)
         return in_time & (users._ended.isnull() | (users._ended < start).fill_null(True))
 
-    return users.mutate(running=runs(users[START]), open=runs(users.newest)).drop("newest", "_ended")
+    return users.mutate(running=runs(users[START]), open=runs(users.newest)).drop("newest", "_ended", *rule.keys[1:])
 
 
 def _open_by_arrivals(
     log: EventLog, users: ir.Table, reached: Sequence[ir.Table], rule: FunnelRule, until: int
 ) -> ir.Table:
     """The same where the next step depends on the last: an attempt runs on from an arrival still in time."""
-    rows = _union([_still_going(table, rule, step, until) for step, table in enumerate(reached)])
+    rows = union([_still_going(table, rule, step, until) for step, table in enumerate(reached)])
     excluded = excluded_events(log, rule)
     if excluded is not None:
         rows = _left(rows, excluded.group_by(USER).agg(_ended=excluded[AT].max()))
@@ -144,12 +160,13 @@ def _open_by_arrivals(
     if rule.order == "strict":
         rows = rows.join(last_event_number(log), USER)
         rows = rows.filter(rows[NUMBER] == rows["last"])
-    alive = log.engine.materialise(rows.select(_user=rows[USER], _start=rows[START]).distinct())
-    anyone = alive.select("_user").distinct()
+    alive = log.engine.materialise(rows.select(*rule.keys, START).distinct())
+    anyone = alive.select(_user=alive[USER]).distinct()
     users = users.left_join(anyone, users[USER] == anyone["_user"])
     users = users.mutate(open=users["_user"].notnull()).drop("_user")
-    users = users.left_join(alive, [users[USER] == alive["_user"], users[START] == alive["_start"]])
-    return users.mutate(running=users["_user"].notnull()).drop("_user", "_start", "newest")
+    alive = alive.rename({f"_{key}": key for key in [*rule.keys, START]})
+    users = users.left_join(alive, [users[key] == alive[f"_{key}"] for key in [*rule.keys, START]])
+    return users.mutate(running=users[f"_{USER}"].notnull()).drop(*alive.columns, "newest", *rule.keys[1:])
 
 
 def _left(table: ir.Table, other: ir.Table) -> ir.Table:
@@ -158,10 +175,10 @@ def _left(table: ir.Table, other: ir.Table) -> ir.Table:
 
 def _still_going(table: ir.Table, rule: FunnelRule, step: int, until: int) -> ir.Table:
     """The arrivals at a step from which the next step could still come after ``until``."""
-    columns = [USER, START, *([NUMBER] if rule.order == "strict" else [])]
+    columns = [*rule.keys, START, *([NUMBER] if rule.order == "strict" else [])]
     if rule.window is not None:
         table = table.filter(table[START] + rule.window > until)
-    limits = [rule.within[later] for later in range(step + 1, len(rule.steps)) if step in rule.before(later)]
+    limits = [rule.within[later] for later in rule.after(step)]
     longest = max((limit for limit in limits if limit is not None), default=None)
     if longest is not None and None not in limits:
         table = table.filter(table[AT] + longest > until)
@@ -173,8 +190,8 @@ def reach_counts(log: EventLog, users: ir.Table, steps: int, by: int = 0) -> pd.
     sums = {}
     for k in range(1, steps + 1):
         reached = users[f"at_{k}"].notnull()
-        sums[f"reached_{k}"] = reached.cast("int64").sum()
-        sums[f"open_{k}"] = (~reached & users.open).cast("int64").sum()
+        sums[f"reached_{k}"] = reached.cast("int64").sum().fill_null(0)
+        sums[f"open_{k}"] = (~reached & users.open).cast("int64").sum().fill_null(0)
     keys = [f"by_{i}" for i in range(by)]
     grouped = users.group_by(keys).agg(users=users.count(), **sums) if keys else users.agg(users=users.count(), **sums)
     return log.engine.fetch(grouped).sort_values(keys or ["users"]).reset_index(drop=True)
@@ -199,15 +216,17 @@ def durations(
 
 
 def waiting_counts(log: EventLog, users: ir.Table, steps: int, limit: int, by: int = 0) -> pd.DataFrame:
-    """Per segment and step, the chance of reaching it within ``limit`` of the counted attempt's start: 1 -
-    Kaplan-Meier.
+    """Per segment and step, what 1 - Kaplan-Meier of reaching it within ``limit`` of the counted attempt's start needs.
 
     A user whose attempt is still running is censored at the end of observation; one whose attempt has ended without the
-    step is known not to reach it. Columns ``by_<i>, step, rate, variance`` (Greenwood's sum, for the log-log interval).
+    step is known not to reach it. Columns ``by_<i>, step, log_survival, variance`` (Greenwood's sum, for the log-log
+    interval) and ``everyone`` (survival is zero); a step that nobody reached has no row.
     The engine sums ln(1 - d/n) over the exact waiting times, so that no user's time leaves it.
     """
     until = moment_to_micros(log.observed_until)
     keys = [f"by_{i}" for i in range(by)]
+    if steps == 1:
+        return pd.DataFrame(columns=[*keys, "step", "log_survival", "variance", "everyone"])
     parts = []
     for k in range(2, steps + 1):
         waited = users[f"at_{k}"] - users[START]
@@ -221,7 +240,7 @@ def waiting_counts(log: EventLog, users: ir.Table, steps: int, limit: int, by: i
                 reached=reached.cast("int64"),
             )
         )
-    rows = _union(parts)
+    rows = union(parts)
     counts = rows.group_by([*keys, "step", "waited"]).agg(d=rows.reached.sum(), m=rows.count())
     block = [counts[key] for key in [*keys, "step"]]
     gone = counts.m.sum().over(ibis.window(group_by=block, order_by=counts.waited, rows=(None, 0)))

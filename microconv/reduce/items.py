@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import ibis
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from microconv.engine import Engine
     from microconv.plan import Item
 
-__all__ = ["TIME", "is_plain", "matches", "occurring", "with_time"]
+__all__ = ["TIME", "flagged", "is_plain", "matches", "occurring", "tie_columns", "with_time"]
 
 TIME = "_t"  # microseconds since 1970, beside the events' own columns
 
@@ -36,8 +37,22 @@ def matches(item: Item, table: ir.Table) -> ir.BooleanValue:
     return named & conditions.matches(conditions.parse(where), table) if where else named
 
 
-def occurring(item: Item, timed: ir.Table) -> ir.Table:
-    """The events at which the item happens; ``timed`` comes from ``with_time``.
+def tie_columns(table: ir.Table, items: Iterable[Item], more: Iterable[str] = ()) -> list[str]:
+    """The columns that put events of one instant in order where an order is needed, so that row order cannot matter.
+
+    The event's id if there is one, its name, then all columns that ``items`` read, and ``more``.
+    """
+    read = set(more)
+    for item in items:
+        read |= item.condition.columns if item.condition is not None else set()
+        total = getattr(item, "total", None)
+        read |= {total.column} if total is not None else set()
+    names = ["event_id", "event", *sorted(read - {"event_id", "event"})]
+    return [name for name in names if name in table.columns]
+
+
+def occurring(item: Item, timed: ir.Table, ties: Sequence[str] = ()) -> ir.Table:
+    """The events at which the item happens; ``timed`` comes from ``with_time``, ``ties`` from ``tie_columns``.
 
     A plain item happens at every event that matches. One with ``nth`` happens once, at the user's n-th match; one with
     ``total`` once, at the first event where the running sum of its column reaches ``at_least``.
@@ -45,15 +60,31 @@ def occurring(item: Item, timed: ir.Table) -> ir.Table:
     hits = timed.filter(matches(item, timed))
     if is_plain(item):
         return hits
-    by_time = ibis.window(group_by=hits.user_id, order_by=hits[TIME])
+    order = [TIME, *ties]
     nth, total = getattr(item, "nth", None), getattr(item, "total", None)
     if total is None:
-        numbered = hits.mutate(_number=ibis.row_number().over(by_time))
+        numbered = hits.mutate(_number=ibis.row_number().over(ibis.window(group_by="user_id", order_by=order)))
         return numbered.filter(numbered._number + 1 == nth).drop("_number")
     hits = hits.filter(hits[total.column].notnull())
-    running = ibis.window(group_by=hits.user_id, order_by=hits[TIME], rows=(None, 0))
+    running = ibis.window(group_by="user_id", order_by=order, rows=(None, 0))
     summed = hits.mutate(_sum=hits[total.column].cast("float64").sum().over(running))
     reached = summed.filter(summed._sum >= total.at_least)
-    first = ibis.window(group_by=reached.user_id, order_by=reached[TIME])
-    numbered = reached.mutate(_number=ibis.row_number().over(first))
+    numbered = reached.mutate(_number=ibis.row_number().over(ibis.window(group_by="user_id", order_by=order)))
     return numbered.filter(numbered._number == 0).drop("_sum", "_number")
+
+
+def flagged(item: Item, timed: ir.Table, name: str, ties: Sequence[str]) -> ir.Table:
+    """All events, with a column that says whether the item happens there (as ``occurring``)."""
+    match = matches(item, timed)
+    if is_plain(item):
+        return timed.mutate(**{name: match})
+    so_far = ibis.window(group_by="user_id", order_by=[TIME, *ties], rows=(None, 0))
+    nth, total = getattr(item, "nth", None), getattr(item, "total", None)
+    if total is None:
+        number = match.cast("int64").sum().over(so_far)
+        return timed.mutate(**{name: match & (number == nth)})
+    counted = match & timed[total.column].notnull()
+    amount = counted.ifelse(timed[total.column].cast("float64"), 0.0)
+    reached = timed.mutate(_reached=counted & (amount.sum().over(so_far) >= total.at_least))
+    order = reached._reached.cast("int64").sum().over(so_far)
+    return reached.mutate(**{name: reached._reached & (order == 1)}).drop("_reached")

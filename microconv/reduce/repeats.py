@@ -1,8 +1,7 @@
 """Ordered funnels in which one event could serve two steps: a step named twice, or conditions that overlap.
 
 Here a user's events of one instant are looked at together: an attempt may climb several steps at that instant if each
-step
-finds an event of its own (Hall's condition: any m of the steps find at least m events between them).
+step finds an event of its own (Hall's condition: any m of the steps find at least m events between them).
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ import ibis.expr.types as ir
 
 from microconv.log import EventLog
 from microconv.plan import Item
-from microconv.reduce.chains import AT, START, USER, FunnelRule, by_key, excluded_events, with_same
-from microconv.reduce.items import TIME, is_plain, matches, with_time
+from microconv.reduce.chains import AT, SAME, START, USER, FunnelRule, by_key, excluded_events, with_same
+from microconv.reduce.items import TIME, flagged, with_time
 
 __all__ = ["arrivals_with_repeats"]
 
@@ -23,14 +22,9 @@ __all__ = ["arrivals_with_repeats"]
 def arrivals_with_repeats(log: EventLog, rule: FunnelRule) -> list[ir.Table]:
     """For each step its arrivals ``user_id, _same, start, at``; no event serves two steps of one attempt."""
     rows = _instants(log, rule)
-    keys = [rows[key] for key in rule.keys]
     by_time = {"group_by": rule.keys, "order_by": AT}
     before = ibis.window(**by_time, rows=(None, -1))
-    first = rows[AT].min(where=rows[_count((0,))] > 0).over(ibis.window(group_by=keys))
-    rows = rows.mutate(
-        _ended=rows[AT].max(where=rows._excluded > 0).over(before),
-        _opens=(rows[AT] == first) if rule.reentry == "first" else ibis.literal(True),
-    )
+    rows = rows.mutate(_ended=rows[AT].max(where=rows._excluded > 0).over(before), _opens=_opens(rows, rule))
     for step in range(len(rule.steps)):
         rows = rows.mutate(**{f"_start_{step}": _latest_start(rows, rule, step)})
         started = rows[f"_start_{step}"]
@@ -47,6 +41,15 @@ def arrivals_with_repeats(log: EventLog, rule: FunnelRule) -> list[ir.Table]:
             reached = reached.group_by([*rule.keys, START]).agg(**{AT: reached[AT].min()})
         found.append(reached)
     return found
+
+
+def _opens(rows: ir.Table, rule: FunnelRule) -> ir.BooleanValue:
+    """Whether attempts may start at an instant: at the user's first first step, with the smallest property."""
+    if rule.reentry != "first":
+        return ibis.literal(True)
+    starts = rows[_count((0,))] > 0
+    order = [starts.desc(), rows[AT], *([rows[SAME]] if rule.same is not None else [])]
+    return starts & (ibis.row_number().over(ibis.window(group_by=rows[USER], order_by=order)) == 0)
 
 
 def _latest_start(rows: ir.Table, rule: FunnelRule, step: int) -> ir.IntegerValue:
@@ -74,7 +77,7 @@ def _climbed(rule: FunnelRule, below: int, step: int) -> list[int]:
 def _climbs(rows: ir.Table, rule: FunnelRule, below: int, step: int) -> ir.BooleanValue:
     """Whether this instant has a different event for each of the steps from above ``below`` up to ``step``."""
     climbed = _climbed(rule, below, step)
-    possible = ibis.literal(True)
+    possible = ibis.literal(not any(rule.must_be_later(j) for j in climbed[1:]))
     for group in _groups(rule):
         for chosen, least in _demands(rule, tuple(j for j in group if j in climbed)):
             possible &= rows[_count(chosen)] >= least
@@ -105,9 +108,11 @@ def _count(steps: tuple[int, ...]) -> str:
 
 def _instants(log: EventLog, rule: FunnelRule) -> ir.Table:
     """One row per user and instant: for the sets of steps that matter, how many events are any of them."""
-    timed = with_same(with_time(log.engine, log.table), rule)
+    timed = with_time(log.engine, log.table)
+    ties = rule.tie_columns(timed)
     for j, step in enumerate(rule.steps):
-        timed = _flagged(timed, step, f"_is_{j}")
+        timed = flagged(step, timed, f"_is_{j}", ties)
+    timed = with_same(timed, rule)
     flags = [timed[f"_is_{j}"] for j in range(len(rule.steps))]
     sets: set[tuple[int, ...]] = {(j,) for j in range(len(rule.steps))}
     for group in _groups(rule):
@@ -132,20 +137,3 @@ def _instants(log: EventLog, rule: FunnelRule) -> ir.Table:
     both = instants.union(ends.select(*instants.columns))
     totals = {name: both[name].sum().cast("int64") for name in [*counts, "_excluded"]}
     return both.group_by([*rule.keys, AT]).agg(**totals)
-
-
-def _flagged(timed: ir.Table, step: Item, name: str) -> ir.Table:
-    """The events with a column that says whether each is the step."""
-    match = matches(step, timed)
-    if is_plain(step):
-        return timed.mutate(**{name: match})
-    so_far = ibis.window(group_by=USER, order_by=TIME, rows=(None, 0))
-    nth, total = getattr(step, "nth", None), getattr(step, "total", None)
-    if total is None:
-        number = match.cast("int64").sum().over(so_far)
-        return timed.mutate(**{name: match & (number == nth)})
-    amount = match.ifelse(timed[total.column].cast("float64"), 0.0).fill_null(0.0)
-    counted = match & timed[total.column].notnull()
-    reached = timed.mutate(_reached=counted & (amount.sum().over(so_far) >= total.at_least))
-    order = reached._reached.cast("int64").sum().over(so_far)
-    return reached.mutate(**{name: reached._reached & (order == 1)}).drop("_reached")
