@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import TYPE_CHECKING
 
+import ibis
+
 from microconv.reduce.items import TIME, is_plain, matches, occurring, with_time
 
 if TYPE_CHECKING:
@@ -44,12 +46,19 @@ def at_entry(log: EventLog, users: ir.Table, columns: Sequence[str]) -> ir.Table
     if not columns:
         return users
     timed = with_time(log.engine, log.table)
-    keys = users.select(entered_user=users.user_id, entered=users.entry)
-    first = keys.join(timed, [keys.entered_user == timed.user_id, keys.entered == timed[TIME]])
-    texts = {f"by_{i}": first[column].cast("string").min().fill_null(MISSING) for i, column in enumerate(columns)}
-    known = first.group_by("entered_user").agg(**texts)
-    joined = users.join(known, users.user_id == known.entered_user)
-    return joined.drop("entered_user")
+    events = timed.select(_user=timed.user_id, _at=timed[TIME], **{f"by_{i}": timed[c] for i, c in enumerate(columns)})
+    keys = users.select("user_id", "entry")
+    first = keys.join(events, [keys.user_id == events["_user"], keys.entry == events["_at"]])
+    texts = {f"by_{i}": _text(first[f"by_{i}"]).min().fill_null(MISSING) for i in range(len(columns))}
+    known = first.group_by("_user").agg(**texts)
+    return users.join(known, users.user_id == known["_user"]).drop("_user")
+
+
+def _text(value: ir.Value) -> ir.StringValue:
+    """A value as text; null for what says nothing: null, NaN, empty text."""
+    if value.type().is_floating():
+        value = ibis.ifelse(value.isnan(), ibis.null(value.type()), value)
+    return value.cast("string").nullif("")
 
 
 def earliest(*moments: ir.IntegerValue) -> ir.IntegerValue:

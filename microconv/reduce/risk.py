@@ -96,11 +96,12 @@ def risk_table(
     if _rows(log, exits) > max_rows:
         kept = "censored users at the last event time before (numbers at risk at event times are exact)"
         # Each segment's last time stays: it says how far its curve is known.
-        last = exits.waited.max().over(ibis.window(group_by=keys or None))
-        fixed = (exits.cause > 0) | (exits.waited == last)
-        at_event = fixed.ifelse(exits.waited, ibis.null("int64")).max()
-        before = at_event.over(ibis.window(order_by=exits.waited)).fill_null(0)
-        exits = exits.mutate(waited=fixed.ifelse(exits.waited, before))
+        exits = exits.mutate(last=exits.waited.max().over(ibis.window(group_by=keys)))
+        fixed = (exits.cause > 0) | (exits.waited == exits.last)
+        exits = exits.mutate(fixed=fixed.ifelse(exits.waited, ibis.null("int64")))
+        # Any segment's times count: a comparison of segments reads all their numbers at risk at each event.
+        so_far = ibis.range_window(order_by=exits.waited, preceding=None, following=0)
+        exits = exits.mutate(waited=exits.fixed.fill_null(exits.fixed.max().over(so_far).fill_null(0)))
         exits = log.engine.materialise(exits.group_by([*keys, "waited", "cause"]).agg(users=exits.users.sum()))
         if (rows := _rows(log, exits)) > max_rows:
             raise ParameterError(
