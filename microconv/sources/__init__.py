@@ -4,7 +4,7 @@
 
 * ``delimited.py`` (csv), ``parquet.py``, ``json_lines.py``: one file per file format, each a ``Format``.
 * ``frames.py``: pandas, Polars, PyArrow, DuckDB relations. ``databases.py``: Ibis tables and URLs.
-* ``registry.py``: the list of formats and layouts. ``base.py``: what they are made of. ``paths.py``: which files are meant.
+* ``registry.py``: the list of formats and layouts. ``base.py``: what they are made of. ``paths.py``: which files.
 
 To add the export of a tool (its columns in CSV, Parquet, JSON lines or a table), write ``sources/<tool>.py`` with
 
@@ -12,8 +12,8 @@ To add the export of a tool (its columns in CSV, Parquet, JSON lines or a table)
 
 and put it into ``LAYOUTS`` of ``registry.py``; ``format="tool"`` then asks for it, and ``format="auto"`` takes it when
 ``detect`` knows the columns. To add a kind of file, write its ``FORMAT = Format(name, about, suffixes, read)`` and put
-it into ``FORMATS``: ``read(files, work)`` writes Parquet with ``work.write`` and reports malformed lines. Either needs a
-test in ``tests/sources/``.
+it into ``FORMATS``: ``read(files, work)`` writes Parquet with ``work.write`` and reports malformed lines. Either needs
+a test in ``tests/sources/``.
 """
 
 from __future__ import annotations

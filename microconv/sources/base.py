@@ -25,7 +25,7 @@ __all__ = ["Format", "Layout", "Staged", "Work", "failing_clearly", "identifier"
 
 @dataclass(frozen=True)
 class Work:
-    """Where one source is read: the DuckDB that parses, a folder for what it writes, the columns that must stay text."""
+    """Where a source is read: the DuckDB that parses, a folder for what it writes, the columns that must stay text."""
 
     engine: Engine
     folder: Path
@@ -58,7 +58,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Staged:
-    """A source as Parquet files (matched by column name), the types its text columns deserve, and what was malformed."""
+    """A source as Parquet files (matched by column name), the types its text columns deserve, what was malformed."""
 
     files: tuple[Path, ...]
     types: Mapping[str, str] = field(default_factory=dict)
@@ -92,8 +92,9 @@ class Layout:
 
 
 def literal(value: object) -> str:
-    """A text literal of DuckDB's SQL."""
-    return "'" + str(value).replace("'", "''") + "'"
+    """A text literal of DuckDB's SQL, in which the letter zero has to be spelled out."""
+    text = "'" + str(value).replace("'", "''") + "'"
+    return "(" + text.replace("\0", "' || chr(0) || '") + ")" if "\0" in text else text
 
 
 def identifier(name: str) -> str:
@@ -113,6 +114,7 @@ def plain_path(path: Path) -> str:
 
 def unique(names: Sequence[str]) -> list[str]:
     """Names that differ even when case is ignored, as every engine needs: a repeated one gets ``_1``, ``_2``, ..."""
+    names = [name.replace("\0", "\ufffd") for name in names]
     taken: set[str] = {name.casefold() for name in names}
     seen: set[str] = set()
     result = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +44,8 @@ def connect(url: str) -> Any:
     scheme = scheme.lower()
     if scheme in _REMOTE_FILES:
         raise SourceError(
-            f"{masked(url)!r} is a file elsewhere; microconv reads files from disk and tables of databases. Download it, or "
-            "pass an Ibis table, such as ibis.duckdb.connect().read_parquet(url)."
+            f"{masked(url)!r} is a file elsewhere; microconv reads files from disk and tables of databases. "
+            "Download it, or pass an Ibis table, such as ibis.duckdb.connect().read_parquet(url)."
         )
     options = {}
     path = rest.split("?")[0]
@@ -61,12 +62,15 @@ def connect(url: str) -> Any:
     except ImportError as error:
         extra = {"postgresql": "postgres"}.get(scheme, scheme)
         raise SourceError(
-            f'{masked(url)!r} needs a driver that is not installed: pip install "ibis-framework[{extra}]". ({shorten(error)})'
+            f'{masked(url)!r} needs a driver that is not installed: pip install "ibis-framework[{extra}]". '
+            f"({shorten(error)})"
         ) from error
     except Exception as error:  # every driver has its own errors
         said = str(error).replace(url, masked(url))
         if "Don't know how to connect" in said:
-            raise SourceError(unknown_name("kind of URL", scheme, DIALECTS, "Ibis has no engine of that name.")) from None
+            raise SourceError(
+                unknown_name("kind of URL", scheme, DIALECTS, "Ibis has no engine of that name.")
+            ) from None
         raise SourceError(f"{masked(url)!r} cannot be opened: {shorten(said, 300)}") from None
 
 
@@ -109,23 +113,28 @@ def _names(backend: Any, table: str) -> tuple[list[str], str | None]:
     try:
         return list(backend.list_tables(database=database)), database
     except Exception as error:  # every driver has its own errors
-        raise SourceError(f"There is no schema {database!r} to look for table {table!r} in: {shorten(error, 200)}") from error
+        raise SourceError(
+            f"There is no schema {database!r} to look for table {table!r} in: {shorten(error, 200)}"
+        ) from error
 
 
 def engine_for(backend: Any) -> Engine:
     """The engine of a connection that the caller passes as ``backend=``."""
     if not isinstance(backend, ibis.backends.BaseBackend):
         raise ParameterError(
-            f"backend={shorten(repr(backend))} is not an Ibis connection. Make one with ibis.duckdb.connect() or ibis.connect(url)."
+            f"backend={shorten(repr(backend))} is not an Ibis connection. "
+            "Make one with ibis.duckdb.connect() or ibis.connect(url)."
         )
     if backend.name not in DIALECTS:
-        raise ParameterError(unknown_name("engine", backend.name, DIALECTS, "Leave backend= out to use the embedded DuckDB."))
+        raise ParameterError(
+            unknown_name("engine", backend.name, DIALECTS, "Leave backend= out to use the embedded DuckDB.")
+        )
     if backend.name == "duckdb":
         backend.raw_sql("SET TimeZone = 'UTC'")
     return Engine(backend, backend.name)
 
 
-def tune(backend: Any, settings: dict[str, Any]) -> None:
+def tune(backend: Any, settings: Mapping[str, Any]) -> None:
     """Give a DuckDB that a URL opened the caller's limits."""
     for name, value in settings.items():
         text = str(value).replace("'", "''")

@@ -15,7 +15,7 @@ from pathlib import Path
 from microconv.errors import SourceError, shorten
 from microconv.sources.base import Format, Staged, Work, identifier, literal, parquet_scan, plain_path, unique
 from microconv.sources.malformed import Faults
-from microconv.sources.paths import SourceFile, SAMPLE, blocks, head, is_gzip
+from microconv.sources.paths import SAMPLE, SourceFile, blocks, head, is_gzip
 from microconv.sources.rows import parse_rows
 from microconv.sources.shapes import infer_types
 
@@ -66,10 +66,14 @@ def _sniff(path: Path, text_columns: frozenset[str]) -> _Head:
     try:
         names = [name.strip() for name in next(reader)]
     except csv.Error as error:
-        raise SourceError(f"{str(path)!r}: the header line is damaged ({error}): {shorten(lines[0].strip(), 120)!r}.") from error
+        raise SourceError(
+            f"{str(path)!r}: the header line is damaged ({error}): {shorten(lines[0].strip(), 120)!r}."
+        ) from error
     repeated = [name for name in names if name in text_columns and names.count(name) > 1]
     if repeated:
-        raise SourceError(f"{str(path)!r} has {names.count(repeated[0])} columns named {repeated[0]!r}. Rename all but one.")
+        raise SourceError(
+            f"{str(path)!r} has {names.count(repeated[0])} columns named {repeated[0]!r}. Rename all but one."
+        )
     return _Head(delimiter, tuple(unique(names)), reader.line_num, blank)
 
 

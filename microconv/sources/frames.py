@@ -1,5 +1,8 @@
-"""Frames of pandas, Polars and PyArrow, and DuckDB relations: copied once to Parquet, so that later changes of the caller's
-object do not change the log. They are known by the names of their modules; nothing is imported that is not loaded."""
+"""Frames of pandas, Polars and PyArrow, and DuckDB relations.
+
+They are copied once to Parquet, so that later changes of the caller's object do not change the log, and are known by
+the names of their modules, so that nothing is imported that is not loaded.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from microconv.errors import SourceError, shorten
-from microconv.sources.base import Staged, Work, failing_clearly, identifier, literal, unique
+from microconv.sources.base import Staged, Work, failing_clearly, identifier, unique
 from microconv.sources.values import as_text
 
 if TYPE_CHECKING:
@@ -40,7 +43,7 @@ def kind_of(source: Any) -> str | None:
 
 
 def stage_frame(source: Any, kind: str, work: Work) -> Staged:
-    """Copy a frame to Parquet. Raises ``SourceError`` for repeated column names and for values that no column can hold."""
+    """Copy a frame to Parquet. Raises ``SourceError`` for repeated column names and values that no column can hold."""
     with failing_clearly(f"The {kind} cannot be read"):
         if kind == "DuckDB relation":
             return _relation(source, work)
@@ -99,11 +102,10 @@ def _relation(relation: Any, work: Work) -> Staged:
 def _lazy(frame: Any, work: Work) -> Staged:
     import polars as pl
 
-    objects = [name for name, kind in frame.collect_schema().items() if kind == pl.Object]
-    if objects:
-        return stage_arrow(_polars(frame.collect()), "lazy Polars frame", work)
-    path = work.fresh_path()
     try:
+        if any(kind == pl.Object for kind in frame.collect_schema().values()):
+            return stage_arrow(_polars(frame.collect()), "lazy Polars frame", work)
+        path = work.fresh_path()
         frame.sink_parquet(path)
     except pl.exceptions.PolarsError as error:
         raise SourceError(f"The lazy Polars frame cannot be computed: {shorten(error, 300)}") from error

@@ -36,7 +36,8 @@ _IS_OBJECT = "CASE WHEN json_valid(line) THEN json_type(line) = 'OBJECT' ELSE fa
 
 def _read(files: Sequence[SourceFile], work: Work) -> Staged:
     faults = Faults("malformed JSON")
-    staged, kinds = [], {}
+    staged: list[Path] = []
+    kinds: dict[str, set[str]] = {}
     for file in files:
         if len(files) > 1 and file.is_empty:
             continue
@@ -46,15 +47,17 @@ def _read(files: Sequence[SourceFile], work: Work) -> Staged:
         if path is None:
             continue
         staged.append(path)
-        for name, types in of_columns.items():
-            kinds[name] = kinds.get(name, set()) | types
+        for name, found in of_columns.items():
+            kinds[name] = kinds.get(name, set()) | found
     if not staged:
         what = "it is" if len(files) == 1 else "all are"
         said = f"{faults.lines:,} lines are no JSON objects ({faults.example})" if faults.lines else f"{what} empty"
         raise SourceError(f"{str(files[0].path)!r} holds no JSON object: {said}.")
-    numbers = {name for name, types in kinds.items() if types <= {*_WHOLE, "DOUBLE"}} - work.text_columns
+    numbers = {name for name, found in kinds.items() if found <= {*_WHOLE, "DOUBLE"}} - work.text_columns
     types = infer_types(work, parquet_scan(staged), {name for name in kinds if name not in numbers}, NUMBERS)
-    types |= {name: "boolean" for name, found in kinds.items() if found == {"BOOLEAN"} and name not in work.text_columns}
+    types |= {
+        name: "boolean" for name, found in kinds.items() if found == {"BOOLEAN"} and name not in work.text_columns
+    }
     return Staged(tuple(staged), types, faults.found())
 
 
@@ -115,9 +118,7 @@ def _array(path: Path, work: Work) -> Path:
     return target
 
 
-def _objects(
-    file: SourceFile, lines: Path, work: Work, faults: Faults
-) -> tuple[Path | None, dict[str, set[str]]]:
+def _objects(file: SourceFile, lines: Path, work: Work, faults: Faults) -> tuple[Path | None, dict[str, set[str]]]:
     """One column for each key of the objects, as text, and the JSON types that its values have."""
     scan = parquet_scan([lines])
     bad = work.execute(
@@ -128,7 +129,8 @@ def _objects(
         faults.lines += bad[0] - 1
     objects = f"(SELECT number, line FROM {scan} WHERE {_IS_OBJECT})"
     found = work.execute(
-        "SELECT key FROM (SELECT number, unnest(json_keys(line)) AS key, generate_subscripts(json_keys(line), 1) AS place "
+        "SELECT key FROM (SELECT number, unnest(json_keys(line)) AS key, "
+        "generate_subscripts(json_keys(line), 1) AS place "
         f"FROM {objects}) GROUP BY key ORDER BY min(number), min(place), key"
     ).fetchall()
     if len(found) > _MOST_KEYS:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["open_source"]
 
 _ACCEPTED = (
-    "a path, glob or list of paths, a pandas, Polars or PyArrow frame, a DuckDB relation, an Ibis table, or the URL of a "
-    "database such as 'duckdb:///file.db'"
+    "a path, glob or list of paths, a pandas, Polars or PyArrow frame, a DuckDB relation, an Ibis table, or the URL of "
+    "a database such as 'duckdb:///file.db'"
 )
 _EXACT = ("user_id", "time", "event", "event_id")
 
@@ -45,7 +45,8 @@ def open_source(
     * ``source``: see ``read_events``. A folder stands for the files in it. The index of a pandas frame is not read.
     * ``format``: ``"auto"``, a file format (``"csv"``, ``"parquet"``, ``"jsonl"``) or the name of a tool's layout.
     * ``table``: which table, where ``source`` is the URL of a database.
-    * ``backend``: an Ibis connection to work in. ``memory_limit``, ``temp_directory``, ``threads`` are the embedded DuckDB's.
+    * ``backend``: an Ibis connection to work in.
+    * ``memory_limit``, ``temp_directory``, ``threads``: limits of the embedded DuckDB.
     * ``text_columns``: columns that CSV and JSON lines must give as the text they are; their other columns get the type
       that all values have. Parquet, frames and tables keep their types.
 
@@ -66,7 +67,9 @@ def open_source(
     else:
         opened = _copied(source, chosen, table, backend, given, exact)
     if isinstance(chosen, Format) and not _is_path(source):
-        raise ParameterError(f"format={format!r} is a kind of file, and the source is {opened.description}. Leave format= out.")
+        raise ParameterError(
+            f"format={format!r} is a kind of file, and the source is {opened.description}. Leave format= out."
+        )
     layout = choose_layout(chosen, opened.table.columns)
     if layout is None:
         return opened
@@ -90,7 +93,9 @@ def _database(url: str, table: str | None, backend: Any, settings: Mapping[str, 
         raise ParameterError("backend= and a URL name two engines. Pass the table: backend.table('name').")
     connection = databases.connect(url)
     if settings and connection.name != "duckdb":
-        raise ParameterError(f"{', '.join(settings)}: these are limits of DuckDB, and {databases.masked(url)!r} is another engine.")
+        raise ParameterError(
+            f"{', '.join(settings)}: these are limits of DuckDB, and {databases.masked(url)!r} is another engine."
+        )
     databases.tune(connection, settings)
     shown = databases.masked(url)
     found, name = databases.find_table(connection, table, shown)
@@ -152,7 +157,8 @@ def _settled(staged: Staged, work: Work, home: Engine, description: str) -> RawE
     """The staged Parquet files as a table of the engine that will work with them."""
     scan = [plain_path(path) for path in staged.files]
     table = work.engine.backend.read_parquet(scan, union_by_name=True, hive_partitioning=staged.hive)
-    table = table.mutate(**{name: table[name].try_cast(kind) for name, kind in staged.types.items()})
+    if staged.types:
+        table = table.mutate(**{name: table[name].try_cast(kind) for name, kind in staged.types.items()})
     if home is not work.engine:
         path = work.fresh_path()
         table.to_parquet(path)

@@ -136,14 +136,18 @@ def _not_found(path: Path) -> str:
         return f"There is no file {shorten(path.name, 120)!r} in {str(parent.resolve())!r}.{guess}"
     while not parent.is_dir():
         parent = parent.parent
-    return f"There is no file {shorten(str(path), 200)!r}: its folder does not exist (nearest: {str(parent.resolve())!r})."
+    return (
+        f"There is no file {shorten(str(path), 200)!r}: its folder does not exist (nearest: {str(parent.resolve())!r})."
+    )
 
 
 def _listing(folder: Path) -> str:
     names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
     if not names:
         return "That folder is empty."
-    return f"That folder has {', '.join(repr(shorten(name, 60)) for name in names[:8])}{' ...' if len(names) > 8 else ''}."
+    return (
+        f"That folder has {', '.join(repr(shorten(name, 60)) for name in names[:8])}{' ...' if len(names) > 8 else ''}."
+    )
 
 
 def is_gzip(path: Path) -> bool:
@@ -169,7 +173,8 @@ def blocks(path: Path) -> Iterator[list[bytes]]:
             lines = b"".join(pending).splitlines(keepends=True)
             # The last line may go on in the next chunk, and a CR may be half a CRLF.
             pending = [lines.pop()]
-            yield lines
+            if lines:
+                yield lines
     if pending:
         yield b"".join(pending).splitlines(keepends=True)
 

@@ -29,10 +29,11 @@ def named(format: str) -> Format | Layout | None:
     """The format or layout of that name; None for ``"auto"``. Raises ``ParameterError`` with the nearest name."""
     if format == "auto":
         return None
-    for one in (*FORMATS, *LAYOUTS):
+    known: list[Format | Layout] = [*FORMATS, *LAYOUTS]
+    for one in known:
         if one.name == format:
             return one
-    raise ParameterError(unknown_name("format", format, ["auto", *(one.name for one in (*FORMATS, *LAYOUTS))]))
+    raise ParameterError(unknown_name("format", format, ["auto", *(one.name for one in known)]))
 
 
 def file_suffixes() -> list[str]:
@@ -55,7 +56,9 @@ def choose_format(files: Files) -> Format:
     formats = {by_suffix[suffix].name: by_suffix[suffix] for suffix in found}
     if len(formats) > 1:
         listing = ", ".join(f"{n} {suffix}" for suffix, n in found.items())
-        raise SourceError(f"{files.description}: files of several formats ({listing}). Give the files of one, as a glob or list.")
+        raise SourceError(
+            f"{files.description}: files of several formats ({listing}). Give the files of one, as a glob or list."
+        )
     return next(iter(formats.values()))
 
 

@@ -1,7 +1,7 @@
 """The exact reader of delimited text: every line becomes part of a row or is reported, and reading goes on.
 
-A torn quote swallows the lines after it. When the record that begins on a line turns out to be no row, only that line is
-given up and the next one is tried as the beginning of a record, so that one torn quote costs one line.
+A torn quote swallows the lines after it. When the record that begins on a line turns out to be no row, only that line
+is given up and the next one is tried as the beginning of a record, so that one torn quote costs one line.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Report = Callable[[int, str, str], None]
 def parse_rows(
     numbered: Iterable[list[tuple[int, bytes]]], width: int, delimiter: str, report: Report
 ) -> Iterator[list[Row]]:
-    """Rows of ``width`` fields in batches, an empty field as None; ``report(number, why, line)`` gets every other line."""
+    """Rows of ``width`` fields in batches, empty fields as None; ``report(number, why, line)`` gets all other lines."""
     source = iter(numbered)
     waiting: list[tuple[int, bytes]] = []
     ended = False
@@ -82,7 +82,7 @@ def _why(line: bytes, fields: list[str] | None, width: int) -> str:
 def _quoted(
     lines: list[tuple[int, bytes]], place: int, width: int, delimiter: str, ended: bool
 ) -> tuple[list[str] | None, int, str]:
-    """The record that begins at ``place``: its fields, its number of lines (0: more lines are needed), what is wrong."""
+    """The record that begins at ``place``: its fields, its number of lines (0: more are needed), what is wrong."""
     why = "broken quotes"
     for skip_space in (False, True):
         taken = 0

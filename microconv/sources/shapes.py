@@ -15,9 +15,8 @@ __all__ = ["NUMBERS", "infer_types"]
 _FIRST_ROWS = 5_000  # most text columns show by then that they are text
 _NOTHING = "('', 'nan', 'na', 'n/a', 'null', 'none', '\\n')"
 _WHOLE = "-?(0|[1-9][0-9]*)"
-_DECIMAL = (
-    "-?((0|[1-9][0-9]{0,15})[.][0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?"  # an exponent needs a point or a sign: 12e5 is a code
-    "|-?(0|[1-9][0-9]{0,15})([eE][+-][0-9]+)?"
+_DECIMAL = (  # an exponent needs a point or a sign: 12e5 is a code
+    "-?((0|[1-9][0-9]{0,15})[.][0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?|-?(0|[1-9][0-9]{0,15})([eE][+-][0-9]+)?"
 )
 _DATE = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _CLOCK = _DATE + "[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?"
@@ -38,7 +37,7 @@ NUMBERS = ("int64", "float64")
 def infer_types(
     work: Work, scan: str, keep: Collection[str] = (), allowed: Collection[str] = tuple(_TESTS)
 ) -> dict[str, str]:
-    """The Ibis type of each text column of ``scan`` (SQL after FROM) that is not text; columns in ``keep`` are not asked."""
+    """The Ibis type of each text column of ``scan`` (SQL after FROM) that deserves another; ``keep`` are not asked."""
     described = work.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()
     columns = [name for name, kind, *_ in described if kind == "VARCHAR" and name not in keep]
     if not columns:
@@ -54,10 +53,11 @@ def _in_first_rows(work: Work, scan: str, columns: list[str], kinds: list[str]) 
     # As rows of (name, value): hundreds of columns would make a query that takes seconds to plan.
     values = f"UNPIVOT (SELECT {', '.join(map(identifier, columns))} FROM {scan} LIMIT {_FIRST_ROWS}) ON COLUMNS(*)"
     counts = work.execute(
-        f"SELECT name, count(*), {tests} FROM (SELECT name, trim(text) AS value FROM ({values} INTO NAME name VALUE text))"
+        f"SELECT name, count(*), {tests} "
+        f"FROM (SELECT name, trim(text) AS value FROM ({values} INTO NAME name VALUE text))"
         f" WHERE lower(value) NOT IN {_NOTHING} GROUP BY name"
     ).fetchall()
-    possible = {name: kinds for name in columns}  # what has no value yet may become anything
+    possible = dict.fromkeys(columns, kinds)  # what has no value yet may become anything
     for name, filled, *matching in counts:
         possible[name] = [kind for kind, rows in zip(kinds, matching, strict=True) if rows == filled]
     return possible
