@@ -131,3 +131,14 @@ def test_parameters_that_do_not_fit_the_source_are_refused(database, tmp_path):
         open_source(ibis.table({"user_id": "string"}, name="t"))
     with pytest.raises(SourceError, match="several engines"):
         open_source(table.join(ibis.sqlite.connect().create_table("u", schema=table.schema()), "user_id"))
+
+
+@pytest.mark.spark
+def test_another_engine_gets_what_was_parsed_with_its_types(spark, tmp_path):
+    (tmp_path / "events.csv").write_text("user_id,time,event,percent,ok\n007,2024-01-01,view,75,true\ntorn\n")
+    raw = open_source(tmp_path / "events.csv", backend=spark, text_columns=("user_id", "time", "event"))
+    assert raw.engine.dialect == "pyspark"
+    assert raw.malformed[0].rows == 1
+    assert raw.table.to_pyarrow().to_pylist() == [
+        {"user_id": "007", "time": "2024-01-01", "event": "view", "percent": 75, "ok": True}
+    ]

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 
 from microconv.sources import open_source
 
-FOLDER = os.environ.get("MICROCONV_REAL_DATA", "")
-pytestmark = [pytest.mark.real, pytest.mark.skipif(not FOLDER, reason="MICROCONV_REAL_DATA is not set")]
+pytestmark = pytest.mark.real
 
 
 @pytest.mark.parametrize(
@@ -27,8 +23,8 @@ pytestmark = [pytest.mark.real, pytest.mark.skipif(not FOLDER, reason="MICROCONV
         ("segment/example_segment_pages.csv", ["user_id", "timestamp"], 1, set()),
     ],
 )
-def test_every_row_of_a_real_export_is_read(name, exact, rows, numbers):
-    raw = open_source(Path(FOLDER, name), text_columns=exact)
+def test_every_row_of_a_real_export_is_read(real_data, name, exact, rows, numbers):
+    raw = open_source(real_data / name, text_columns=exact)
     assert raw.table.count().execute() == rows
     assert raw.malformed == ()
     assert all(raw.table[column].type().is_string() for column in exact)
