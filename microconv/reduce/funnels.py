@@ -117,11 +117,12 @@ def _in_order(users: ir.Table, rule: FunnelRule) -> ir.Table:
     times: dict[int, ir.IntegerValue] = {}
     for step in range(len(rule.steps) - 1, -1, -1):
         time = users[f"at_{step + 1}"]
-        later = [times[after] for after in rule.after(step)]
-        if later and step in rule.optional:  # out of order, if what comes after it was reached before
-            time = (earliest(*later) < time).fill_null(False).ifelse(ibis.null("int64"), time)
-        elif later:  # null here, though further on: a later attempt got here at the same instant, but no further
-            time = time.fill_null(earliest(*later))
+        after = rule.after(step)
+        if after and step in rule.optional:  # out of order, if what comes after it was reached before
+            latest = earliest(*[times[later] - int(rule.must_be_later(later)) for later in after])
+            time = (latest < time).fill_null(False).ifelse(ibis.null("int64"), time)
+        elif after:  # null here, though further on: a later attempt got here at the same instant, but no further
+            time = time.fill_null(earliest(*[times[later] for later in after]))
         times[step] = time
     return users.mutate(**{f"at_{step + 1}": time for step, time in times.items()})
 
@@ -176,6 +177,8 @@ def _left(table: ir.Table, other: ir.Table) -> ir.Table:
 def _still_going(table: ir.Table, rule: FunnelRule, step: int, until: int) -> ir.Table:
     """The arrivals at a step from which the next step could still come after ``until``."""
     columns = [*rule.keys, START, *([NUMBER] if rule.order == "strict" else [])]
+    if "_own" in table.columns:
+        table = table.filter(table["_own"])
     if rule.window is not None:
         table = table.filter(table[START] + rule.window > until)
     limits = [rule.within[later] for later in rule.after(step)]

@@ -6,6 +6,7 @@ step finds an event of its own (Hall's condition: any m of the steps find at lea
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from itertools import combinations
 
 import ibis
@@ -13,20 +14,25 @@ import ibis.expr.types as ir
 
 from microconv.log import EventLog
 from microconv.plan import Item
-from microconv.reduce.chains import AT, SAME, START, USER, FunnelRule, by_key, excluded_events, with_same
+from microconv.reduce.chains import AT, SAME, START, USER, FunnelRule, by_key, excluded_events, union, with_same
 from microconv.reduce.items import TIME, flagged, with_time
 
 __all__ = ["arrivals_with_repeats"]
 
 
 def arrivals_with_repeats(log: EventLog, rule: FunnelRule) -> list[ir.Table]:
-    """For each step its arrivals ``user_id, _same, start, at``; no event serves two steps of one attempt."""
+    """For each step its arrivals ``user_id, _same, start, at``; no event serves two steps of one attempt.
+
+    Arrivals at an optional step say in ``_own`` whether the attempt is the latest there, from which it may go on.
+    """
     rows = _instants(log, rule)
     by_time = {"group_by": rule.keys, "order_by": AT}
     before = ibis.window(**by_time, rows=(None, -1))
     rows = rows.mutate(_ended=rows[AT].max(where=rows._excluded > 0).over(before), _opens=_opens(rows, rule))
     for step in range(len(rule.steps)):
-        rows = rows.mutate(**{f"_start_{step}": _latest_start(rows, rule, step)})
+        rows = rows.mutate(
+            **{f"_start_{step}": _latest_start(rows, rule, lambda b, k=step: _climbed(rule, b, k), step)}
+        )
         started = rows[f"_start_{step}"]
         carried = {f"_from_{step}": started.max().over(before)}
         for limit in {limit for limit in rule.within if limit is not None}:
@@ -37,10 +43,22 @@ def arrivals_with_repeats(log: EventLog, rule: FunnelRule) -> list[ir.Table]:
     for step in range(len(rule.steps)):
         reached = rows.filter(rows[f"_start_{step}"].notnull())
         reached = reached.select(*rule.keys, AT, **{START: reached[f"_start_{step}"]})
+        if step in rule.optional:
+            passed = [_passing(rows, rule, step, later) for later in range(step + 1, len(rule.steps))]
+            reached = union([reached.mutate(_own=ibis.literal(True)), *passed])
         if not rule.has_within:
-            reached = reached.group_by([*rule.keys, START]).agg(**{AT: reached[AT].min()})
+            own = {"_own": reached["_own"].any()} if step in rule.optional else {}
+            reached = reached.group_by([*rule.keys, START]).agg(**{AT: reached[AT].min()}, **own)
         found.append(reached)
     return found
+
+
+def _passing(rows: ir.Table, rule: FunnelRule, step: int, later: int) -> ir.Table:
+    """Attempts that did an optional step on their way to a later one within one instant, where a later one stopped."""
+    start = _latest_start(rows, rule, lambda b: _climbed(rule, b, step) + _climbed(rule, step, later), step)
+    rows = rows.mutate(_passing=start)
+    mine = rows.filter(rows["_passing"].notnull(), rows["_passing"] == rows[f"_start_{later}"])
+    return mine.select(*rule.keys, AT, **{START: mine["_passing"]}, _own=ibis.literal(False))
 
 
 def _opens(rows: ir.Table, rule: FunnelRule) -> ir.BooleanValue:
@@ -52,15 +70,14 @@ def _opens(rows: ir.Table, rule: FunnelRule) -> ir.BooleanValue:
     return starts & (ibis.row_number().over(ibis.window(group_by=rows[USER], order_by=order)) == 0)
 
 
-def _latest_start(rows: ir.Table, rule: FunnelRule, step: int) -> ir.IntegerValue:
-    """The latest attempt that is at ``step`` after this instant, having arrived at it in this instant."""
+def _latest_start(rows: ir.Table, rule: FunnelRule, climbed: Callable[[int], list[int]], step: int) -> ir.IntegerValue:
+    """The latest attempt that does ``climbed(b)`` in this instant, from step b below ``step`` (-1: its start)."""
     nothing = ibis.null("int64")
-    found = (_climbs(rows, rule, -1, step) & rows._opens).ifelse(rows[AT], nothing)
+    found = (_climbs(rows, rule, climbed(-1)) & rows._opens).ifelse(rows[AT], nothing)
     for below in range(step):
-        climbed = _climbed(rule, below, step)
-        limit = rule.within[climbed[0]]
+        limit = rule.within[climbed(below)[0]]
         start = rows[f"_from_{below}" if limit is None else f"_from_{below}_{limit}"]
-        good = _climbs(rows, rule, below, step) & start.notnull()
+        good = _climbs(rows, rule, climbed(below)) & start.notnull()
         good &= rows._ended.isnull() | (rows._ended < start)
         if rule.window is not None:
             good &= rows[AT] - start <= rule.window
@@ -74,9 +91,8 @@ def _climbed(rule: FunnelRule, below: int, step: int) -> list[int]:
     return [j for j in range(below + 1, step) if j not in rule.optional] + [step]
 
 
-def _climbs(rows: ir.Table, rule: FunnelRule, below: int, step: int) -> ir.BooleanValue:
-    """Whether this instant has a different event for each of the steps from above ``below`` up to ``step``."""
-    climbed = _climbed(rule, below, step)
+def _climbs(rows: ir.Table, rule: FunnelRule, climbed: Sequence[int]) -> ir.BooleanValue:
+    """Whether this instant has a different event for each of some steps, one after the other."""
     possible = ibis.literal(not any(rule.must_be_later(j) for j in climbed[1:]))
     for group in _groups(rule):
         for chosen, least in _demands(rule, tuple(j for j in group if j in climbed)):

@@ -158,10 +158,12 @@ def count_user(events: Sequence[Event], rule: Funnel, until: int) -> Counted | N
     best = max((attempt.level, attempt.start) for attempt in started)
     counted = min((a for a in started if (a.level, a.start) == best), key=lambda a: a.value)
     reached = dict(counted.reached)
-    if rule.order != "any":  # an optional step counts if the attempt did it no later than what comes after it
+    if rule.order != "any":  # an optional step counts if the attempt could go on from it to what it did after it
         for step in rule.optional & set(reached):
-            if any(later > step and time < counted.reached[step] for later, time in counted.reached.items()):
-                del reached[step]
+            for later, time in counted.reached.items():
+                apart = rule.later_from is not None and later >= rule.later_from
+                if later > step and (time < counted.reached[step] or (apart and time == counted.reached[step])):
+                    reached.pop(step, None)
     return Counted(
         user=events[0].user,
         start=counted.start,
