@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Result"]
 
 _VERSIONED = ("microconv", "pandas", "numpy", "ibis-framework", "duckdb")
+_SIZES = ("n", "users", "at_risk")  # how many people a row is about: the first of these that a frame has
+_PLACES = ("step", "time_days", "horizon_days")  # numbers that say where a row stands, not how many or how often
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,39 @@ class Result:
             "versions": _versions(),
         }
 
-    def save(self, folder: str | os.PathLike[str]) -> Path:
+    def suppressed(self, min_cell: int = 10) -> Result:
+        """The same result without the numbers of rows about fewer than ``min_cell`` people (but more than none).
+
+        The size of a row is its ``n``, else ``users``, else ``at_risk``. Frames without a size lose the numbers of
+        the rows that the table loses, where they have its names and steps. ``.warnings`` says how many rows; 0 and 1
+        suppress nothing.
+        """
+        if isinstance(min_cell, bool) or not isinstance(min_cell, int) or min_cell < 0:
+            raise ParameterError(f"min_cell={min_cell!r} must be a whole number of people, 0 or more.")
+        small = _small(self.table, min_cell)
+        keys = [column for column in self.table if column == "step" or not _is_number(self.table[column])]
+        gone = self.table.loc[small, keys].drop_duplicates() if small is not None else self.table.loc[[], keys]
+        table, hidden = _blank(self.table, small)
+        extra = {}
+        for name, frame in self.extra.items():
+            rows = _small(frame, min_cell)
+            if rows is None and keys and len(gone) and set(keys) <= set(frame.columns):
+                rows = frame[keys].merge(gone, how="left", on=keys, indicator="_from")["_from"].eq("both").to_numpy()
+            extra[name], count = _blank(frame, rows)
+            hidden += count
+        note = f"{hidden} rows about fewer than {min_cell} users are suppressed in what is written and shown."
+        return replace(self, table=table, extra=extra, warnings=[*self.warnings, note]) if hidden else self
+
+    def save(self, folder: str | os.PathLike[str], *, min_cell: int = 10) -> Path:
         """Write ``table.parquet``, ``table.csv``, ``figure.png``, ``result.json`` and one CSV per extra frame.
 
-        Each file appears whole or not at all. Raises ``ParameterError`` when the folder cannot be written.
+        Each file appears whole or not at all. Numbers about fewer than ``min_cell`` people are left blank
+        (``suppressed``; 0 writes all). Raises ``ParameterError`` when the folder cannot be written.
         """
+        self.suppressed(min_cell)._write_files(folder, min_cell)
+        return Path(folder)
+
+    def _write_files(self, folder: str | os.PathLike[str], min_cell: int) -> None:
         target = Path(folder)
         try:
             target.mkdir(parents=True, exist_ok=True)
@@ -82,14 +112,15 @@ class Result:
                 _write(target / f"{name}.csv", partial(frame.to_csv, index=False))
             if self.plot_with is not None:
                 _write(target / "figure.png", self._save_figure)
-            text = json.dumps(self.to_dict(), indent=2, default=str, ensure_ascii=False) + "\n"
+            text = (
+                json.dumps({**self.to_dict(), "min_cell": min_cell}, indent=2, default=str, ensure_ascii=False) + "\n"
+            )
             _write(target / "result.json", lambda path: path.write_text(text, encoding="utf-8"))
         except OSError as error:
             reason = error.strerror or error
             raise ParameterError(
                 f"Cannot write the result to {str(target)!r}: {reason}. Name a folder you may write to."
             ) from error
-        return target
 
     def _save_figure(self, path: Path) -> None:
         import matplotlib.pyplot as plt
@@ -110,6 +141,27 @@ class Result:
             + cut
             + "</div>"
         )
+
+
+def _is_number(column: pd.Series) -> bool:
+    return bool(pd.api.types.is_numeric_dtype(column.dtype)) and not pd.api.types.is_bool_dtype(column.dtype)
+
+
+def _small(frame: pd.DataFrame, min_cell: int) -> Any:
+    """Which rows are about too few people; None for a frame that does not say how many."""
+    size = next((column for column in _SIZES if column in frame and _is_number(frame[column])), None)
+    return None if size is None else ((frame[size] > 0) & (frame[size] < min_cell)).to_numpy()
+
+
+def _blank(frame: pd.DataFrame, rows: Any) -> tuple[pd.DataFrame, int]:
+    """The frame without the numbers of some rows, and how many rows that are; whole numbers stay whole."""
+    if rows is None or not rows.any():
+        return frame, 0
+    columns = [column for column in frame if column not in _PLACES and _is_number(frame[column])]
+    whole = {column: "Int64" for column in columns if pd.api.types.is_integer_dtype(frame[column].dtype)}
+    blanked = frame.astype(whole)
+    blanked.loc[rows, columns] = None
+    return blanked, int(rows.sum())
 
 
 def _versions() -> dict[str, str]:

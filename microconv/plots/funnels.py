@@ -20,6 +20,7 @@ from microconv.plots.style import (
     heading,
     new_axes,
     nothing,
+    numbers,
     percent,
     percent_axis,
     safe,
@@ -57,8 +58,10 @@ def plot_funnel(result: Result, ax: Axes | None = None) -> Axes:
     table = result.table
     segments = list(table.columns[: list(table.columns).index("step")])
     with styled():
-        if table.empty or not table["users"].gt(0).any():
-            return nothing(ax, _title(result), "No user did the first step, so there is nothing to draw.")
+        if table.empty or not (numbers(table["users"]) > 0).any():
+            return nothing(
+                ax, _title(result), "Nobody did the first step, or too few to be shown: there is nothing to draw."
+            )
         if segments:
             return _lines(result, segments, ax)
         return _bars(result, ax)
@@ -86,27 +89,26 @@ def _bars(result: Result, ax: Axes | None) -> Axes:
     rows = len(table)
     ax = ax if ax is not None else new_axes(9.2, 1.7 + 0.34 * rows)
     y = np.arange(rows)
-    rate = table["rate"].to_numpy(dtype=float)
-    started = float(table["users"].iloc[0])
-    still = table["open"].to_numpy(dtype=float) / started if started else np.zeros(rows)
+    rate = numbers(table["rate"])
+    still = np.nan_to_num(numbers(table["open"]) / numbers(table["users"])[0])
     ax.barh(y, rate, height=0.68, color=ACCENT, zorder=2)
-    if np.nansum(still) > 0:
+    if still.any():
         ax.barh(y, still, left=rate, height=0.68, **_OPEN, linewidth=0.8, zorder=2)
-    low, high = table["ci_low"].to_numpy(dtype=float), table["ci_high"].to_numpy(dtype=float)
+    low, high = numbers(table["ci_low"]), numbers(table["ci_high"])
     wide = np.isfinite(low) & np.isfinite(high) & (y > 0)
     for color, width in (("white", 3.2), (INK, 1.4)):  # a white rim keeps the whisker apart from the bar
         ax.hlines(y[wide], low[wide], high[wide], color=color, linewidth=width, zorder=4)
         for edge in (low, high):
             ax.vlines(edge[wide], y[wide] - 0.13, y[wide] + 0.13, color=color, linewidth=width, zorder=4)
-    aware = table["censored_rate"].to_numpy(dtype=float)
-    told = np.isfinite(aware) & (table["open"].to_numpy(dtype=float) > 0) & (y > 0)
+    aware = numbers(table["censored_rate"])
+    told = np.isfinite(aware) & (still > 0) & (y > 0)
     if told.any():
         ax.plot(aware[told], y[told], "D", **_DIAMOND, zorder=5)
     _rows(ax, [f"{safe(name, _NAME_WIDTH)}  {i}" for i, name in zip(table["step"], table["name"], strict=True)])
     ax.set_xlim(0, 1)
     _share_axis(ax)
     _numbers(ax, table)
-    _legend(ax, bool(np.nansum(still) > 0), bool(told.any()), result)
+    _legend(ax, bool(still.any()), bool(told.any()), result)
     heading(ax, _title(result), _subtitle(result), lift=16)
     return ax
 
@@ -216,7 +218,7 @@ def _lines(result: Result, segments: list[str], ax: Axes | None) -> Axes:
     offsets = np.zeros(parts) if crowded else (np.arange(parts) - (parts - 1) / 2) * 0.72 / max(parts, 2)
     for i, (label, part) in enumerate(zip(shown.labels, shown.parts, strict=True)):
         y = part["step"].to_numpy() - 1 + offsets[i]
-        rate = part["rate"].to_numpy(dtype=float)
+        rate = numbers(part["rate"])
         color = PALETTE[i % len(PALETTE)]
         ax.plot(rate, y, color=color, linestyle=LINES[i % len(LINES)], linewidth=0.9, alpha=0.55, zorder=2)
         if not crowded:

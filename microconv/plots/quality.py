@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from microconv.plots.style import ACCENT, GRID, INK, MUTED, PALETTE, heading, new_axes, nothing, styled
+from microconv.plots.style import ACCENT, GRID, INK, MUTED, PALETTE, heading, new_axes, nothing, numbers, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +37,7 @@ def _draw(ax: Axes, days: pd.DataFrame) -> Axes:
     dates: Any = untyped  # its classes have no types
 
     at = pd.to_datetime(days["day"]).to_numpy()
-    events = days["events"].to_numpy(dtype=float)
+    events = numbers(days["events"])
     mark = days["mark"].to_numpy()
     if len(days) <= _BARS:
         ax.bar(at, events, width=np.timedelta64(20, "h"), color=np.where(mark == "low", _WARN, ACCENT), zorder=3)

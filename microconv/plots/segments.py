@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from microconv.plots.style import safe
+from microconv.plots.style import numbers, safe
 
 __all__ = ["Shown", "choose"]
 
@@ -27,11 +27,16 @@ def choose(table: pd.DataFrame, segments: list[str], *, size: str, most: int) ->
     in a note.
 
     A segment without any size is suppressed and cannot be drawn."""
+
+    def largest(part: pd.DataFrame) -> float:
+        known = numbers(part[size])
+        return float(np.nanmax(known)) if np.isfinite(known).any() else float("nan")
+
     if not segments:
-        return Shown([""], [table], [float(table[size].max())], "")
+        return Shown([""], [table], [largest(table)], "")
     keys = segments[0] if len(segments) == 1 else segments
     found = [(key, part) for key, part in table.groupby(keys, sort=False, dropna=False, observed=True)]
-    sizes = np.array([float(part[size].max()) for _, part in found])
+    sizes = np.array([largest(part) for _, part in found])
     drawable = int(np.isfinite(sizes).sum())
     ranked = np.argsort(-np.nan_to_num(sizes, nan=-1.0), kind="stable")
     kept = sorted(ranked[: min(most, drawable)])

@@ -11,6 +11,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
@@ -27,6 +29,7 @@ __all__ = [
     "heading",
     "new_axes",
     "nothing",
+    "numbers",
     "percent",
     "percent_axis",
     "safe",
@@ -194,6 +197,11 @@ def fit(text: str, width: int) -> str:
     import textwrap
 
     return textwrap.fill(text, width)
+
+
+def numbers(column: pd.Series) -> np.ndarray:
+    """A column as floats; what is suppressed or missing is NaN."""
+    return column.to_numpy(dtype=float, na_value=float("nan"))
 
 
 def percent(share: float, digits: int = 1) -> str:

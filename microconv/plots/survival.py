@@ -19,6 +19,7 @@ from microconv.plots.style import (
     heading,
     new_axes,
     nothing,
+    numbers,
     percent,
     percent_axis,
     safe,
@@ -94,9 +95,9 @@ def _extent(result: Result, table: pd.DataFrame) -> float:
 def _curve(ax: Axes, part: pd.DataFrame, axis: TimeAxis, i: int, *, band: bool) -> None:
     inside = part["probability"].notna() & (part["time_days"] * axis.per_day <= axis.end * (1 + 1e-9))
     drawn = _thin(part[inside], axis)
-    at = np.concatenate([[0.0], drawn["time_days"].to_numpy(dtype=float) * axis.per_day])
+    at = np.concatenate([[0.0], numbers(drawn["time_days"]) * axis.per_day])
     share, low, high = (
-        np.concatenate([[0.0], drawn[column].to_numpy(dtype=float)]) for column in ("probability", "ci_low", "ci_high")
+        np.concatenate([[0.0], numbers(drawn[column])]) for column in ("probability", "ci_low", "ci_high")
     )
     color = PALETTE[i % len(PALETTE)]
     ax.step(at, share, where="post", color=color, linestyle=LINES[i % len(LINES)], linewidth=1.7, zorder=4)
@@ -257,7 +258,6 @@ def _at_risk(ax: Axes, shown: Shown, axis: TimeAxis, *, named: bool) -> float:
 
 def at_risk(part: pd.DataFrame, days: list[float]) -> list[float]:
     """How many were at risk just before each time: the number of the next row; none after the last row."""
-    times = part["time_days"].to_numpy(dtype=float)
-    numbers = part["at_risk"].to_numpy(dtype=float)
+    times, waiting = numbers(part["time_days"]), numbers(part["at_risk"])
     at = np.searchsorted(times, np.asarray(days) * (1 - 1e-12), side="left")
-    return [float(numbers[i]) if i < len(numbers) else 0.0 for i in at]
+    return [float(waiting[i]) if i < len(waiting) else 0.0 for i in at]

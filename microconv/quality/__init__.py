@@ -17,7 +17,7 @@ from microconv.quality.checks import (
     rows_checks,
     user_checks,
 )
-from microconv.quality.frames import days_frame, events_frame, plan_frame, rejected_frame
+from microconv.quality.frames import days_frame, events_frame, plan_frame, rejected_frame, segments_frame
 from microconv.reduce import quality as reductions
 from microconv.results import Result
 
@@ -29,10 +29,12 @@ __all__ = ["quality"]
 _COLUMNS = ["check", "value", "unit", "share", "verdict", "note"]
 
 
-def quality(log: EventLog, *, horizon: Duration | None = None) -> Result:
+def quality(log: EventLog, *, horizon: Duration | None = None, by: str | None = None) -> Result:
     """How far the events can be trusted, as a list of checks, each with a count, a share and a verdict.
 
     * ``horizon``: how long a user must be observed to be mature (``"30D"``); default: the plan's.
+
+    * ``by``: a column; ``.segments`` then has the users by its value at entry, and how many of them are mature.
 
     ``.table``: ``check, value, unit, share`` (of what the note says, 0..1), ``verdict`` (``"ok"``; ``"look"``: read
     the note; ``"unknown"``: not measurable) and ``note``, which states the rule. ``.days``: events by day (UTC);
@@ -51,6 +53,9 @@ def quality(log: EventLog, *, horizon: Duration | None = None) -> Result:
     extra = {"days": days, "events": events, "rejected": rejected_frame(log)}
     if log.plan is not None:
         extra["plan"] = plan_frame(log)
+    if by is not None:
+        log.require_columns([by], "by")
+        extra["segments"] = segments_frame(log, users, by, within)
     checks = [
         *rows_checks(log),
         *order_checks(log, counts, int(events.loc[events["event"].isin(named), "rows"].sum())),
@@ -65,7 +70,7 @@ def quality(log: EventLog, *, horizon: Duration | None = None) -> Result:
         name="quality",
         table=table,
         meaning=_meaning(log, table, int(counts["users"])),
-        parameters={"horizon": format_duration(within) if within is not None else None},
+        parameters={"horizon": format_duration(within) if within is not None else None, "by": by},
         assumptions=[
             "Counts are over all accepted events; days are UTC.",
             "A verdict is a rule of thumb, stated in its note: 'look' asks for a look, it does not say data is wrong.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,9 +12,9 @@ from microconv.reduce import quality as reductions
 if TYPE_CHECKING:
     from microconv.log import EventLog
 
-__all__ = ["days_frame", "events_frame", "plan_frame", "rejected_frame"]
+__all__ = ["days_frame", "events_frame", "plan_frame", "rejected_frame", "segments_frame"]
 
-_LONGEST_SPAN = 3_660
+_LONGEST_SPAN, _MOST_SEGMENTS = 3_660, 200
 _LOW, _WEEKS = 0.25, 4
 
 
@@ -87,4 +87,17 @@ def plan_frame(log: EventLog) -> pd.DataFrame:
 
 def rejected_frame(log: EventLog) -> pd.DataFrame:
     refused = log.accounting[log.accounting["reason"] != "accepted"].reset_index(drop=True)
-    return refused.assign(share=refused["rows"] / log.rows_read)[["reason", "rows", "share", "example"]]
+    return refused.assign(share=refused["rows"] / log.rows_read)[["reason", "rows", "share"]]
+
+
+def segments_frame(log: EventLog, users: Any, column: str, within: int | None) -> pd.DataFrame:
+    """``segment, users, share, mature_share`` by a column's value at entry, the largest first."""
+    frame = log.engine.fetch(reductions.by_segment(log, users, column, within)).head(_MOST_SEGMENTS)
+    return pd.DataFrame(
+        {
+            column: frame["segment"],
+            "users": frame["users"].astype("int64"),
+            "share": frame["users"] / frame["everybody"],
+            "mature_share": frame["mature"] / frame["users"] if within is not None else float("nan"),
+        }
+    )

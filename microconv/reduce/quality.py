@@ -27,6 +27,7 @@ __all__ = [
     "arrival_order",
     "by_day",
     "by_event",
+    "by_segment",
     "entries",
     "items_done",
     "missing_at_entry",
@@ -123,6 +124,19 @@ def by_day(log: EventLog) -> ir.Table:
     timed = with_time(log.engine, log.table)
     days = timed.select(day=(timed[TIME] // MICROS_PER_DAY).cast("int64"))
     return days.group_by("day").agg(events=days.count()).order_by("day")
+
+
+def by_segment(log: EventLog, users: ir.Table, column: str, horizon: int | None) -> ir.Table:
+    """``segment`` (a column's value at entry), ``users, mature`` and, the same in each row, ``everybody``; the
+    largest first.
+    """
+    known = at_entry(log, users.select("user_id", "entry"), [column])
+    latest = ibis.literal(moment_to_micros(log.observed_until) - (horizon or 0), "int64")
+    counted = known.group_by(known.by_0.name("segment")).agg(
+        users=known.count(), mature=(known.entry <= latest).cast("int64").sum()
+    )
+    whole = counted.mutate(everybody=counted.users.sum().over(ibis.window()))
+    return whole.order_by([whole.users.desc(), whole.segment])
 
 
 def items_done(log: EventLog, items: Sequence[Item]) -> pd.Series:
