@@ -49,7 +49,7 @@ def attempts(log: EventLog, rule: FunnelRule, by: Sequence[str] = ()) -> ir.Tabl
     if (until - base) >> _LEVEL_BITS:
         raise ParameterError("The events span more than 142 years: check for impossible times with log.quality().")
     best = log.engine.materialise(_best(reached, base))
-    users = _in_order(_with_arrivals(best, reached, rule), rule)
+    users = _in_order(_with_arrivals(log, best, reached, rule), rule)
     users = _with_openness(log, users, reached, rule, until)
     if by:
         entry = log.engine.materialise(occurrences(log, ()).semi_join(users, USER))
@@ -79,7 +79,7 @@ def _best(reached: Sequence[ir.Table], base: int) -> ir.Table:
     )
 
 
-def _with_arrivals(best: ir.Table, reached: Sequence[ir.Table], rule: FunnelRule) -> ir.Table:
+def _with_arrivals(log: EventLog, best: ir.Table, reached: Sequence[ir.Table], rule: FunnelRule) -> ir.Table:
     """When the counted attempt reached each step; with ``same`` also its property, ``_same``."""
     # In order, the first step is the start itself; but the property of those who got no further is known only there.
     first = 0 if rule.order == "any" or rule.same is not None else 1
@@ -97,6 +97,9 @@ def _with_arrivals(best: ir.Table, reached: Sequence[ir.Table], rule: FunnelRule
         # A later step may complete the set, so smaller sets may be complete by events after the attempt's start.
         mine = rows.join(chosen, (rows[USER] == chosen["_user"]) & (rows[START] >= chosen["_start"]))
         mine = mine.filter(mine[AT] - mine["_start"] <= rule.window) if rule.window is not None else mine
+        ends = excluded_events(log, rule) if rule.optional else None
+        if ends is not None:  # an optional step may have come when this attempt had ended
+            mine = mine.anti_join(ends, [mine[USER] == ends[USER], mine["_start"] <= ends[AT], mine[AT] > ends[AT]])
     else:
         mine = rows.join(chosen, (rows[USER] == chosen["_user"]) & (rows[START] == chosen["_start"]))
     if rule.same is not None:  # one property may have got as far as another at the same start: take the smallest

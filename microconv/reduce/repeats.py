@@ -7,6 +7,7 @@ step finds an event of its own (Hall's condition: any m of the steps find at lea
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import combinations
 
 import ibis
@@ -30,9 +31,7 @@ def arrivals_with_repeats(log: EventLog, rule: FunnelRule) -> list[ir.Table]:
     before = ibis.window(**by_time, rows=(None, -1))
     rows = rows.mutate(_ended=rows[AT].max(where=rows._excluded > 0).over(before), _opens=_opens(rows, rule))
     for step in range(len(rule.steps)):
-        rows = rows.mutate(
-            **{f"_start_{step}": _latest_start(rows, rule, lambda b, k=step: _climbed(rule, b, k), step)}
-        )
+        rows = rows.mutate(**{f"_start_{step}": _latest_start(rows, rule, partial(_climbed, rule, step), step)})
         started = rows[f"_start_{step}"]
         carried = {f"_from_{step}": started.max().over(before)}
         for limit in {limit for limit in rule.within if limit is not None}:
@@ -55,7 +54,7 @@ def arrivals_with_repeats(log: EventLog, rule: FunnelRule) -> list[ir.Table]:
 
 def _passing(rows: ir.Table, rule: FunnelRule, step: int, later: int) -> ir.Table:
     """Attempts that did an optional step on their way to a later one within one instant, where a later one stopped."""
-    start = _latest_start(rows, rule, lambda b: _climbed(rule, b, step) + _climbed(rule, step, later), step)
+    start = _latest_start(rows, rule, lambda b: _climbed(rule, step, b) + _climbed(rule, later, step), step)
     rows = rows.mutate(_passing=start)
     mine = rows.filter(rows["_passing"].notnull(), rows["_passing"] == rows[f"_start_{later}"])
     return mine.select(*rule.keys, AT, **{START: mine["_passing"]}, _own=ibis.literal(False))
@@ -86,7 +85,7 @@ def _latest_start(rows: ir.Table, rule: FunnelRule, climbed: Callable[[int], lis
     return found
 
 
-def _climbed(rule: FunnelRule, below: int, step: int) -> list[int]:
+def _climbed(rule: FunnelRule, step: int, below: int) -> list[int]:
     """The steps that an attempt at ``below`` must do to be at ``step``: optional ones between are skipped."""
     return [j for j in range(below + 1, step) if j not in rule.optional] + [step]
 

@@ -138,8 +138,8 @@ def each_step_once(events: Sequence[Event], steps: str) -> list[Event]:
 @given(steps_of("ABC", plain=True), seeds, st.sampled_from([1, 3, 20]))
 @settings(max_examples=12)
 def test_clickhouse_counts_the_same(steps: tuple[dict[str, Any], ...], seed: int, window: int) -> None:
-    """Any steps, repeated or overlapping, and ties: its default mode lets one event serve several steps, strict_once does
-    not, and strict_once with strict_increase also wants later times."""
+    """Any steps, repeated or overlapping, and ties. Its default mode lets an event serve several steps, strict_once
+    does not; strict_once with strict_increase also wants later times."""
     events = random_events(random.Random(seed), 40, span=6)
     assert_same_levels(events, steps, window, [], distinct=False)
     assert_same_levels(events, steps, window, ["strict_once"])
@@ -149,8 +149,8 @@ def test_clickhouse_counts_the_same(steps: tuple[dict[str, Any], ...], seed: int
 @given(st.integers(1, 4), seeds, st.sampled_from([1, 3, 20]))
 @settings(max_examples=8)
 def test_clickhouse_counts_the_same_on_tame_logs(n: int, seed: int, window: int) -> None:
-    """Different steps: strict_increase without ties; strict_deduplication where nobody repeats a step; strict_order where
-    nobody does, without ties (it ends at the first stranger, and lets steps repeat)."""
+    """Different steps: strict_increase without ties, strict_deduplication where nobody repeats a step, strict_order
+    where nobody does, without ties (it ends at the first stranger, and lets steps repeat)."""
     steps = [{"event": name} for name in "ABCD"[:n]]
     events = random_events(random.Random(seed), 40, names="ABCDX", span=9)
     assert_same_levels(without_ties(events), steps, window, ["strict_increase"], later_from=2)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hypothesis import strategies as st
+
 from reference.funnels import Funnel, Item
 from reference.logs import SECOND
 
@@ -94,7 +95,9 @@ def cases(draw: st.DrawFn, orders: tuple[str, ...] = ("ordered", "ordered", "str
     steps = draw(
         st.one_of(
             st.integers(1, 4).map(lambda n: tuple({"event": name} for name in "ABCD"[:n])),
-            st.lists(st.sampled_from("ABC"), min_size=1, max_size=4).map(lambda l: tuple({"event": e} for e in l)),
+            st.lists(st.sampled_from("ABC"), min_size=1, max_size=4).map(
+                lambda names: tuple({"event": name} for name in names)
+            ),
             steps_of("ABC"),
         )
     )
