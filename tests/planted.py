@@ -12,6 +12,7 @@ __all__ = ["RATE_ERRORS", "observed_and_expected", "ratio_and_error"]
 
 # Tests with fixed seeds allow this many standard errors: one in a thousand honest tests would fail.
 RATE_ERRORS = 3.3
+_MICROSECOND = 1.5e-6 / 86_400
 
 
 def _rate(rate: float | Steps, ages: np.ndarray) -> np.ndarray:
@@ -21,12 +22,18 @@ def _rate(rate: float | Steps, ages: np.ndarray) -> np.ndarray:
 
 
 def observed_and_expected(
-    log: SimulatedLog, process: str, *, while_done: str | None = None, neglect: tuple[str, ...] = ()
+    log: SimulatedLog,
+    process: str,
+    *,
+    while_done: str | None = None,
+    after: np.ndarray | None = None,
+    neglect: tuple[str, ...] = (),
 ) -> tuple[int, float]:
     """Occurrences of a micro or the macro, and how many its planted rates give for the time at risk.
 
     ``while_done`` counts only time after that micro and leaves its planted ratio out, so that observed / expected
-    estimates the ratio. ``neglect`` leaves out the effect of traits (columns).
+    estimates the ratio. ``after`` counts only time after a moment of each user (days since entry, infinite for never).
+    ``neglect`` leaves out the effect of traits (columns).
     """
     world, users = log.truth.world, log.users
     at = {micro.name: users[f"{micro.name}_days"].fillna(np.inf).to_numpy() for micro in world.micros}
@@ -37,7 +44,8 @@ def observed_and_expected(
         end = np.minimum(end, at[process])
     cuts = {cut for part in (target,) if isinstance(part.rate_per_day, Steps) for cut in part.rate_per_day.cuts_days}
     fading = [at[micro.name] + micro.fade_days for micro in world.micros if micro.fade_days is not None]
-    edges = [np.zeros(len(users)), *[np.full(len(users), cut) for cut in cuts], *at.values(), *fading, end]
+    moments = [after] if after is not None else []
+    edges = [np.zeros(len(users)), *moments, *[np.full(len(users), cut) for cut in cuts], *at.values(), *fading, end]
     bounds = np.sort(np.minimum(np.stack(edges), end), axis=0)
     start, length = bounds[:-1], np.diff(bounds, axis=0)
     middle = start + length / 2
@@ -65,6 +73,11 @@ def observed_and_expected(
         until = at[while_done] + (effect.fade_days if effect.fade_days is not None else math.inf)
         counted = (middle > at[while_done]) & (middle < until)
         happened = happened & (end > at[while_done]) & (end <= until)
+    if after is not None:
+        counted = counted & (middle > after)
+        happened = happened & (
+            end > after + _MICROSECOND
+        )  # events have whole microseconds, and one instant is not after
     return int(happened.sum()), float((rate * length * counted).sum())
 
 

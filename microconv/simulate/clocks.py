@@ -18,7 +18,7 @@ __all__ = ["CENSORED", "Expected", "Journeys", "expect", "simulate_journeys"]
 CENSORED = -1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Journeys:
     """What became of each user, in days since entry.
 
@@ -33,7 +33,7 @@ class Journeys:
     macro_at: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Expected:
     """Given the paths of the micros, by user: the probability of a first macro, and the money expected of it."""
 

@@ -21,7 +21,7 @@ MAX_STATES = 400_000
 _SMALLEST_TERM = 1e-17
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Chain:
     """The states that matter: weights of the cells of traits, and by interval and process the rate in (cell, state)."""
 
@@ -32,7 +32,7 @@ class Chain:
     flows: tuple[tuple[np.ndarray, ...], ...]  # per interval: first the micros, then the causes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Curve:
     """Probabilities at ages: by each cause (cumulative incidence), and of the macro if other ends only censored."""
 

@@ -13,7 +13,7 @@ from microconv.simulate.world import World
 __all__ = ["Model", "TraitModel", "merge_steps", "model_of"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TraitModel:
     """One attribute: its levels, their shares, and by level the ratios of processes, of visits and of order values."""
 
@@ -26,7 +26,7 @@ class TraitModel:
     hidden: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
     """Processes in order: micros, the macro, competing ends, censoring ends. Rates are per day."""
 

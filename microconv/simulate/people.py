@@ -17,7 +17,7 @@ __all__ = ["Identities", "identify", "labels"]
 _MOST_DEVICES = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Identities:
     """``device``: the number of each row's device over all people; ``owner``: the person of each device."""
 

@@ -26,7 +26,7 @@ first_process = 3
 _MARKER = -1  # the entry of a user in a world without page views; it opens a session and is then dropped
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rows:
     """Rows sorted by user, time and kind. ``opener`` is the kind that opened the row's session, where that matters."""
 

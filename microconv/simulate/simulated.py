@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["SimulatedLog", "simulate"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SimulatedLog:
     """Events, the plan that fits them, and the truth behind them.
 

@@ -25,7 +25,7 @@ _PATHS = 200_000  # users of the Monte-Carlo answer where there is no exact one
 _HORIZONS_DAYS = (1.0, 7.0, 14.0, 30.0, 60.0, 90.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Truth:
     """The truth of a simulated log. ``to_dict()`` is plain data for JSON; the methods compute what follows from it."""
 

@@ -17,7 +17,7 @@ BOT_PAGES = 300
 BOT_SECONDS = 2.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PageViews:
     """Of each: whose, at which age in days, and the seconds since the visit's page view before (0: its first)."""
 

@@ -66,25 +66,26 @@ def strong_world() -> World:
     )
 
 
-def _rate(first_hour: float, first_day: float, first_week: float, later: float) -> Steps:
-    return Steps((1 / 24, 1.0, 7.0), (first_hour, first_day, first_week, later))
+def _rate(first_minutes: float, first_day: float, first_week: float, later: float) -> Steps:
+    """Rates per day in the first 20 minutes (the first visit), the rest of the first day and week, and later."""
+    return Steps((1 / 72, 1.0, 7.0), (first_minutes, first_day, first_week, later))
 
 
 def web_shop() -> World:
     """A web shop: two thirds of the purchases within 30 days fall on the first day; the sample data comes from it."""
     micros = (
-        Micro("watched_25", "engagement", _rate(3.0, 0.06, 0.006, 0.002), 1.0, 1.5, 1.3, event="video_progress",
+        Micro("watched_25", "engagement", _rate(11.0, 0.02, 0.004, 0.0015), 1.0, 1.5, 1.3, event="video_progress",
               columns={"percent": (25.0, 50.0)}, page="/video", in_plan=False, repeats_per_day=0.01),
-        Micro("watched_75", "engagement", _rate(14.0, 1.0, 0.05, 0.02), 1.6, 1.2, 1.0, requires="watched_25",
+        Micro("watched_75", "engagement", _rate(42.0, 0.4, 0.03, 0.01), 1.6, 1.2, 1.0, requires="watched_25",
               event="video_progress", where="percent >= 75", columns={"percent": (75.0, 90.0, 100.0)}, page="/video"),
-        Micro("newsletter_signup", "form", _rate(1.5, 0.05, 0.004, 0.0015), 1.0, 1.3, 1.0, causes={"add_to_cart": 4.0},
+        Micro("newsletter_signup", "form", _rate(6.0, 0.02, 0.003, 0.001), 1.0, 1.3, 1.0, causes={"add_to_cart": 4.0},
               page="/newsletter"),
-        Micro("add_to_cart", "intent", _rate(1.7, 0.04, 0.002, 0.0008), 5.0, 2.0, 1.3, repeats_per_day=0.05,
+        Micro("add_to_cart", "intent", _rate(8.5, 0.010, 0.0010, 0.0003), 5.0, 2.0, 1.3, repeats_per_day=0.003,
               page="/cart", carries_item=True, kpi="cart rate 20% by 2026-12-31"),
-        Micro("account_created", "identity", _rate(1.2, 0.03, 0.002, 0.0008), 1.8, 1.6, 1.2, page="/account"),
-        Micro("guide_downloaded", "content", _rate(1.3, 0.05, 0.005, 0.002), 1.5, 1.2, 1.0, value_ratio=1.2,
+        Micro("account_created", "identity", _rate(4.8, 0.012, 0.0015, 0.0006), 1.8, 1.6, 1.2, page="/account"),
+        Micro("guide_downloaded", "content", _rate(5.5, 0.02, 0.004, 0.0015), 1.5, 1.2, 1.0, value_ratio=1.2,
               page="/guide", repeats_per_day=0.005),
-        Micro("share", "social", _rate(0.6, 0.03, 0.003, 0.001), 1.0, 3.0, 1.5, page="/share"),
+        Micro("share", "social", _rate(2.6, 0.012, 0.003, 0.001), 1.0, 3.0, 1.5, page="/share"),
     )  # fmt: skip
     channels = {"organic": 0.34, "paid_search": 0.22, "social": 0.18, "email": 0.08, "direct": 0.18}
     traits = (
@@ -110,14 +111,14 @@ def web_shop() -> World:
     )
     return World(
         "shop",
-        Macro("purchase", _rate(0.42, 0.013, 0.0008, 0.00027), 2.2, 1.5, OrderValue(58.0, 0.6, "EUR")),
+        Macro("purchase", _rate(1.05, 0.0125, 0.0008, 0.00030), 2.2, 1.5, OrderValue(58.0, 0.6, "EUR")),
         micros,
         intent=Intent("visit_reason", 0.3, "browsing", "looking_to_buy"),
         hidden_intent=Intent("hidden_intent", 0.4),
         traits=traits,
         competing=(End("unsubscribe", 0.004, requires="newsletter_signup"),),
         censoring=(End("account_deleted", 0.002, requires="account_created"),),
-        visits=Visits(_rate(0.2, 0.4, 0.05, 0.010), 2.6, 50.0, 1.3, 1.2),
+        visits=Visits(_rate(0.2, 0.4, 0.05, 0.010), 2.8, 60.0, 1.3, 1.2),
         identity=Identity(0.3, "person"),
         consent_share=0.97,
         calendar=Calendar("2026-01-05", "120D", "0D", 0.6),

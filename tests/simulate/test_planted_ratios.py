@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from planted import RATE_ERRORS, observed_and_expected, ratio_and_error
 
@@ -80,6 +81,27 @@ def test_observed_intent_confounds_unless_it_is_adjusted_for(logs: dict[str, Sim
     done, without = observed_and_expected(log, "purchase", while_done="share", neglect=("interest",))
     everybody = observed_and_expected(log, "purchase", neglect=("interest",))
     assert (done / without) / (everybody[0] / everybody[1]) > 1 + RATE_ERRORS / math.sqrt(done)
+
+
+def test_what_visits_bring_about_is_a_decoy() -> None:
+    """A third visit and five minutes on site foretell nothing, although purchases open visits too."""
+    log = mc.simulate(20_000, 20)
+    users = log.users.set_index("user_id")
+    events = log.events
+    third = events[events["event"] == "session_start"].groupby("user_id").nth(2)
+    spent = events["engagement_seconds"].fillna(0).groupby(events["user_id"]).cumsum()
+    long = events[spent >= 300].groupby("user_id").head(1)
+    for rows in (third, long):
+        at = rows.set_index("user_id")["time"].reindex(users.index)
+        days = ((at - users["entry"]) / pd.Timedelta("1D")).fillna(np.inf).to_numpy()
+        observed, expected = observed_and_expected(log, "purchase", after=days)
+        assert observed > 100
+        assert abs(observed - expected) < RATE_ERRORS * math.sqrt(expected)
+        # They are confounded by intent, or nothing could be learned from them.
+        columns = ("visit_reason", "hidden_intent")
+        done, without = observed_and_expected(log, "purchase", after=days, neglect=columns)
+        everybody = observed_and_expected(log, "purchase", neglect=columns)
+        assert done / without > everybody[0] / everybody[1]
 
 
 def test_an_effect_fades() -> None:
