@@ -151,6 +151,8 @@ def _series(series: pd.Series[Any], exact: bool) -> pa.Array | pa.ChunkedArray:
     import pyarrow as pa
     from pandas.api.types import infer_dtype, is_float_dtype
 
+    if exact and not len(series) and is_float_dtype(series.dtype):
+        return pa.array([], pa.string())  # pandas calls any empty column floats
     if series.dtype == object:
         held = infer_dtype(series, skipna=True)
         plain = held in ("string", "integer", "empty") or (held not in ("datetime", "mixed-integer") and not exact)

@@ -30,8 +30,8 @@ __all__ = ["FORMAT"]
 _MOST_KEYS = 2_000
 _WHOLE = {"BIGINT", "UBIGINT"}
 _BOM = b"\xef\xbb\xbf"
-# DuckDB looks at the type only where the text is JSON, for it raises an error elsewhere.
-_IS_OBJECT = "CASE WHEN json_valid(line) THEN json_type(line) = 'OBJECT' ELSE false END"
+# json_type raises an error for text that is no JSON, even inside a CASE that should spare it: give it none.
+_IS_OBJECT = "coalesce(json_type(CASE WHEN json_valid(line) THEN line END) = 'OBJECT', false)"
 
 
 def _read(files: Sequence[SourceFile], work: Work) -> Staged:
@@ -73,7 +73,8 @@ def _lines(path: Path, work: Work, faults: Faults) -> Path:
         return _array(path, work)
     target = work.fresh_path()
     schema = pa.schema([("number", pa.int64()), ("line", pa.string())])
-    with pq.ParquetWriter(target, schema) as writer:
+    # Without a dictionary, for DuckDB runs functions over all of a dictionary, sound lines or not.
+    with pq.ParquetWriter(target, schema, use_dictionary=False) as writer:
         for numbers, lines in _numbered(path):
             writer.write_table(_as_text(path, numbers, lines, schema, faults))
     return target

@@ -11,11 +11,10 @@ import ibis
 
 from microconv.engine import Engine, duckdb_engine
 from microconv.errors import ParameterError, SourceError, shorten
-from microconv.sources import databases, frames
+from microconv.sources import databases, frames, registry
 from microconv.sources.base import Format, Layout, Staged, Work, failing_clearly, plain_path
 from microconv.sources.paths import resolve
 from microconv.sources.raw import RawEvents
-from microconv.sources.registry import LAYOUTS, choose_format, choose_layout, file_suffixes, named
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -26,7 +25,7 @@ _ACCEPTED = (
     "a path, glob or list of paths, a pandas, Polars or PyArrow frame, a DuckDB relation, an Ibis table, or the URL of "
     "a database such as 'duckdb:///file.db'"
 )
-_EXACT = ("user_id", "time", "event", "event_id")
+_EXACT = ("user_id", "time", "event", "event_id", "session_id", "anonymous_id")
 
 
 def open_source(
@@ -52,7 +51,7 @@ def open_source(
 
     Raises ``SourceError`` when nothing readable is there, ``ParameterError`` for parameters that do not fit the source.
     """
-    chosen = named(format)
+    chosen = registry.named(format)
     settings = {"memory_limit": memory_limit, "temp_directory": temp_directory, "threads": threads}
     given = {name: value for name, value in settings.items() if value is not None}
     if backend is not None and given:
@@ -70,7 +69,7 @@ def open_source(
         raise ParameterError(
             f"format={format!r} is a kind of file, and the source is {opened.description}. Leave format= out."
         )
-    layout = choose_layout(chosen, opened.table.columns)
+    layout = registry.choose_layout(chosen, opened.table.columns)
     if layout is None:
         return opened
     shaped = layout.reshape(opened.table) if layout.reshape else opened.table
@@ -79,7 +78,7 @@ def open_source(
 
 def _layout_text(chosen: Format | Layout | None) -> list[str]:
     """What a layout calls the columns that must stay text; before the columns are known, what any layout calls them."""
-    layouts = [chosen] if isinstance(chosen, Layout) else [] if chosen else list(LAYOUTS)
+    layouts = [chosen] if isinstance(chosen, Layout) else [] if chosen else list(registry.LAYOUTS)
     return [layout.columns[name] for layout in layouts for name in _EXACT if name in layout.columns]
 
 
@@ -141,8 +140,8 @@ def _copied(
     work = Work.on(home if home.dialect == "duckdb" else duckdb_engine(), exact, owner=home.backend)
     if kind is not None:
         return _settled(frames.stage_frame(source, kind, work), work, home, f"the {kind}")
-    files = resolve(source, file_suffixes())
-    format = chosen if isinstance(chosen, Format) else choose_format(files)
+    files = resolve(source, registry.file_suffixes())
+    format = chosen if isinstance(chosen, Format) else registry.choose_format(files)
     with failing_clearly(f"{files.description} cannot be read as {format.name}"):
         staged = format.read(files.files, work)
         return _settled(staged, work, home, files.description)

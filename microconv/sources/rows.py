@@ -52,7 +52,7 @@ def _batch(
             fields, used, why = _plain(line, width, delimiter), 1, ""
         if fields is None or len(fields) != width:
             if fields is not None or why or line.strip(b" \r\n"):
-                report(number, why or _why(line, fields, width), line.decode("utf-8", "replace"))
+                report(number, why or _why(fields, width), line.decode("utf-8", "replace"))
         else:
             rows.append([field or None for field in fields])
         place += used
@@ -73,10 +73,10 @@ def _trimmed(fields: list[str], width: int) -> list[str]:
     return fields[:width] if len(fields) == width + 1 and not fields[-1] else fields
 
 
-def _why(line: bytes, fields: list[str] | None, width: int) -> str:
+def _why(fields: list[str] | None, width: int) -> str:
     if fields is None:
         return "not UTF-8"
-    return f"{len(fields)} fields instead of {width}"
+    return f"{len(fields)} field{'s' * (len(fields) != 1)} instead of {width}"
 
 
 def _quoted(
@@ -112,7 +112,7 @@ def _quoted(
         if len(fields) == width:
             return fields, taken, ""
         if taken == 1:
-            why = f"{len(fields)} fields instead of {width}"
+            why = _why(fields, width)
     return None, 1, why
 
 

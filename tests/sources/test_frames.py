@@ -146,6 +146,7 @@ def test_a_frame_changed_later_does_not_change_the_log():
     assert sorted(column(raw, "x")) == [0, 1, 2]
 
 
+CONNECTION = duckdb.connect()  # a relation lives no longer than its connection
 DATA = pa.table({"user_id": ["a", "b"], "time": [1, 2], "event": ["x", "y"], "none": pa.nulls(2)})
 
 
@@ -158,7 +159,7 @@ DATA = pa.table({"user_id": ["a", "b"], "time": [1, 2], "event": ["x", "y"], "no
         (lambda: DATA.to_batches()[0], "the PyArrow record batch"),
         (lambda: pa.RecordBatchReader.from_batches(DATA.schema, DATA.to_batches()), "the PyArrow reader"),
         (lambda: pyarrow.dataset.dataset(DATA), "the PyArrow dataset"),
-        (lambda: duckdb.connect().from_arrow(DATA), "the DuckDB relation"),
+        (lambda: CONNECTION.from_arrow(DATA), "the DuckDB relation"),
         (lambda: ibis.memtable(DATA.to_pandas()), "the Ibis table"),
     ],
 )
@@ -196,7 +197,7 @@ def test_arrow_frames_with_repeated_names_are_refused():
 
 
 def test_a_relation_streams_through_a_file_and_keeps_long_numbers(tmp_path):
-    relation = duckdb.connect().sql(
+    relation = CONNECTION.sql(
         "SELECT 170141183460469231731687303715884105727 AS user_id, TIMESTAMP '2024-01-01' AS time, 1::HUGEINT AS n, "
         "uuid() AS event, 'it''s' AS \"a \"\"b\" FROM range(3)"
     )

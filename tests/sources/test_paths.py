@@ -102,7 +102,6 @@ def test_a_new_layout_is_one_entry(tmp_path, monkeypatch):
         reshape=lambda table: table.mutate(what=table.nested.upper()),
     )
     monkeypatch.setattr(registry, "LAYOUTS", (layout,))
-    monkeypatch.setattr("microconv.sources.opening.LAYOUTS", (layout,))
     (tmp_path / "e.csv").write_text("who,when,nested\n007,1700000000,view\n")
     for name in ("auto", "toy"):
         raw = open_source(tmp_path / "e.csv", format=name)
