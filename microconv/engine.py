@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 import shutil
 import tempfile
 import weakref
@@ -15,9 +16,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import ibis
 
+from microconv.durations import micros_to_moment, moment_to_micros
 from microconv.errors import ParameterError, SourceError, shorten, unknown_name
 
 if TYPE_CHECKING:
@@ -59,17 +62,23 @@ _FROM_MICROS = {
 }
 _LOCAL_TO_UTC: dict[str, Callable[[Any, str], Any]] = {
     "duckdb": lambda time, tz: _builtin("timezone", "timestamp('UTC')", 2)(tz, time),
-    "pyspark": lambda time, tz: _builtin("to_utc_timestamp", "timestamp", 2)(time, tz),
-    "databricks": lambda time, tz: _builtin("to_utc_timestamp", "timestamp", 2)(time, tz),
+    "pyspark": lambda time, tz: _later(time, tz),
+    "databricks": lambda time, tz: _later(time, tz),
     "bigquery": lambda time, tz: _builtin("TIMESTAMP", "timestamp('UTC')", 2)(time, tz),
 }
-_OFFSET = r":\d\d(\.\d+)?\s*([Zz]|UTC|GMT|[+-]\d\d(:?\d\d)?)$"
+# Engines differ in what else they take for a time (a trailing zone name that is then ignored, years before Christ, an
+# offset of 25 hours), so text must match these first.
+_DATE = r"(\d{4}-\d{1,2}-\d{1,2}|\d{4}/\d{1,2}/\d{1,2})"
+_CLOCK = r"[T ]([01]?\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d*)?)?"
+_OFFSET = r"\s*([Zz]|UTC|GMT|[+-](0\d|1[0-5])(:?[0-5]\d)?)"
 _ONE_SPELLING = (
     (r"\s*([Zz]|UTC|GMT)$", "+00:00"),
     (r"\s*([+-]\d\d):?(\d\d)$", r"\1:\2"),
-    (r"([T ]\d\d:\d\d)([+-]\d\d(:\d\d)?)$", r"\1:00\2"),
+    (r"([T ]\d{1,2}:\d\d)\s*([+-]\d\d(:\d\d)?)$", r"\1:00\2"),
+    (r"\s+([+-]\d\d)$", r"\1"),
 )
-_DATE_FIRST = r"^\d{4}[-/]\d{1,2}[-/]\d{1,2}"
+_DASHED = (r"^(\d+)/(\d+)/(\d+)", r"\1-\2-\3")
+_MEMORY = re.compile(r"(?=.*[1-9])\d*\.?\d+\s*[KMGT]i?B", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -95,7 +104,10 @@ class Engine:
         return micros.as_timestamp("us")
 
     def local_to_utc(self, time: ir.Value, tz: str) -> ir.TimestampValue:
-        """A wall-clock time of zone ``tz`` as a UTC time; a time that daylight saving skips is moved on, not lost."""
+        """A wall-clock time of zone ``tz`` as a UTC time.
+
+        A time that daylight saving skips is moved on by as much, not lost; one that occurs twice is read as the later.
+        """
         if tz.upper() == "UTC":
             return time
         if self.dialect not in _LOCAL_TO_UTC:
@@ -111,24 +123,42 @@ class Engine:
                 f"Times as text cannot be parsed inside {self.dialect}. Cast the time column to a timestamp first."
             )
         text = text.strip()
-        zoned = has_offset(text)
-        clean = text
-        for pattern, spelling in _ONE_SPELLING:
-            clean = clean.re_replace(pattern, spelling)
-        dated = text.re_search(_DATE_FIRST)
+        iso = text.replace(",", ".")
+        if self.dialect != "duckdb":
+            iso = self._respelled(iso, _DASHED)
+        clean = iso
+        for rule in _ONE_SPELLING:
+            clean = self._respelled(clean, rule)
+        nothing = ibis.null("string")
         kind = "timestamp" if self.dialect != "duckdb" else "timestamp('UTC')"
-        with_zone = ibis.ifelse(dated & zoned, clean, ibis.null("string")).try_cast(kind)
-        plain = ibis.ifelse(dated & ~zoned, text, ibis.null("string")).try_cast("timestamp")
+        with_zone = ibis.ifelse(iso.re_search(f"^{_DATE}{_CLOCK}{_OFFSET}$"), clean, nothing).try_cast(kind)
+        plain = ibis.ifelse(iso.re_search(f"^{_DATE}({_CLOCK})?$"), iso, nothing).try_cast("timestamp")
         parsed = [with_zone, self.local_to_utc(plain, tz).cast(kind)]
         if formats and self.dialect != "duckdb":
             raise ParameterError(f"time_format= works on DuckDB only, not on {self.dialect}.")
         for pattern in formats:
+            self._check_format(pattern)
             # strptime takes the words "infinity" and "epoch" for times.
             digits = ibis.ifelse(text.re_search(r"\d"), text, ibis.null("string"))
             found = _builtin("try_strptime", "timestamp", 2)(digits, pattern)
             # %z makes DuckDB return an instant: its wall clock is already UTC.
             parsed.append((found if "%z" in pattern else self.local_to_utc(found, tz)).cast(kind))
         return ibis.coalesce(*parsed)
+
+    def _respelled(self, text: ir.StringValue, rule: tuple[str, str]) -> ir.StringValue:
+        pattern, spelling = rule
+        return text.re_replace(pattern, spelling if self.dialect == "duckdb" else spelling.replace("\\", "$"))
+
+    def _check_format(self, pattern: str) -> None:
+        import duckdb
+
+        try:
+            self.backend.con.execute("SELECT try_strptime('', ?)", [pattern])
+        except duckdb.Error as error:
+            raise ParameterError(
+                f"time_format={shorten(repr(pattern))} is no strptime pattern such as '%d/%m/%Y %H:%M': "
+                f"{shorten(str(error).splitlines()[0], 200)}"
+            ) from error
 
     def materialise(self, expr: ir.Table) -> ir.Table:
         """Compute a table once and keep it in the engine for as long as it is used."""
@@ -153,7 +183,17 @@ class Engine:
 
 def has_offset(text: ir.StringValue) -> ir.BooleanValue:
     """Whether a time written as text says its distance from UTC."""
-    return text.strip().re_search(_OFFSET)
+    return text.strip().re_search(_CLOCK.replace(r"\.", "[.,]") + _OFFSET + "$")
+
+
+def _later(time: ir.Value, tz: str) -> ir.TimestampValue:
+    """Spark's own resolves a time that occurs twice to the earlier; zones turn back by half an hour, one or two."""
+    utc = _builtin("to_utc_timestamp", "timestamp", 2)(time, tz)
+    found = utc
+    for minutes in (30, 60, 120):
+        moved = utc + ibis.interval(minutes=minutes)
+        found = (_builtin("from_utc_timestamp", "timestamp", 2)(moved, tz) == time).ifelse(moved, found)
+    return found
 
 
 def duckdb_engine(
@@ -164,16 +204,27 @@ def duckdb_engine(
     ``memory_limit`` is text such as ``"2GB"`` (default: a quarter of the machine's memory); ``temp_directory`` defaults
     to a folder of the system's temporary files that goes away with the engine.
     """
-    if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
-        raise ParameterError(f"threads={threads!r} must be a whole number of at least 1.")
+    if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= 1_024):
+        raise ParameterError(f"threads={shorten(repr(threads))} must be a whole number from 1 to 1,024.")
+    # DuckDB takes "0GB" and "-1GB" for no limit at all.
+    if memory_limit is not None and not (isinstance(memory_limit, str) and _MEMORY.fullmatch(memory_limit.strip())):
+        raise ParameterError(
+            f"memory_limit={shorten(repr(memory_limit))} is no amount of memory. Write it as '2GB' or '500MB'."
+        )
     if temp_directory is None:
         folder = Path(tempfile.mkdtemp(prefix="microconv-"))
     else:
         folder = Path(temp_directory)
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
         except OSError as error:
-            raise ParameterError(f"temp_directory={str(folder)!r} cannot be made: {error.strerror}.") from error
+            raise ParameterError(
+                f"temp_directory={str(folder)!r} cannot be written: {error.strerror}. Name a folder you may write to."
+            ) from error
+    import duckdb
+
     settings: dict[str, Any] = {"temp_directory": str(folder), "preserve_insertion_order": False}
     if memory_limit is not None:
         settings["memory_limit"] = memory_limit
@@ -183,8 +234,12 @@ def duckdb_engine(
         settings["threads"] = threads
     try:
         backend = ibis.duckdb.connect(**settings)
-    except Exception as error:
-        raise ParameterError(f"DuckDB refuses memory_limit={memory_limit!r}: {shorten(error, 200)}") from error
+    except duckdb.Error as error:
+        if temp_directory is None:
+            _remove(folder)
+        raise ParameterError(
+            f"DuckDB refuses memory_limit={memory_limit!r}, threads={threads!r}: {shorten(error, 200)}"
+        ) from error
     backend.raw_sql("SET TimeZone = 'UTC'")
     engine = Engine(backend, "duckdb", folder, settings)
     if temp_directory is None:
@@ -222,21 +277,27 @@ def sketch_engine(dialect: str) -> Engine:
     return Engine(None, name)
 
 
-def to_datetime(value: str | dt.datetime | dt.date, name: str) -> dt.datetime:
-    """A moment given by the caller as an aware UTC datetime; one without zone is UTC."""
+def to_datetime(value: str | dt.datetime | dt.date, name: str, zone: str = "UTC") -> dt.datetime:
+    """A moment given by the caller as an aware UTC datetime; one that names no zone is of ``zone``."""
+    given = value
     if isinstance(value, str):
         try:
             value = dt.datetime.fromisoformat(value.strip())
         except ValueError:
-            raise ParameterError(
-                f"{name}={shorten(repr(value))} is not a time. Write it as '2026-01-31' or '2026-01-31T12:00:00+01:00'."
-            ) from None
-    if isinstance(value, dt.datetime):
-        moment = value
-    elif isinstance(value, dt.date):
-        moment = dt.datetime(value.year, value.month, value.day)
-    else:
-        raise ParameterError(f"{name}={shorten(repr(value))} is not a time. Write it as '2026-01-31'.")
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=dt.UTC)
-    return moment.astimezone(dt.UTC)
+            raise _no_moment(name, given) from None
+    if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+        value = dt.datetime(value.year, value.month, value.day)
+    if not isinstance(value, dt.datetime) or value != value:  # NaT differs from itself
+        raise _no_moment(name, given)
+    try:
+        # Daylight saving, as Engine.local_to_utc resolves it: of two readings the later.
+        folds = [value] if value.tzinfo is not None else [value.replace(tzinfo=ZoneInfo(zone), fold=i) for i in (0, 1)]
+        return micros_to_moment(max(moment_to_micros(moment) for moment in folds))
+    except (ValueError, OverflowError):  # a zone's distance leads out of the years 1 to 9999
+        raise _no_moment(name, given) from None
+
+
+def _no_moment(name: str, value: object) -> ParameterError:
+    return ParameterError(
+        f"{name}={shorten(repr(value))} is not a time. Write it as '2026-01-31' or '2026-01-31T12:00:00+01:00'."
+    )

@@ -43,9 +43,10 @@ _UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1, "ns": 0.001}
 _LAST = 253_402_300_799_999_999  # the end of the year 9999, past which no engine agrees with another
 _FIRST = -62_135_596_800_000_000  # the start of the year 1
 
-# Columns that judging adds beside the events' own; they never reach the accepted events.
+# Columns that judging and reductions add beside the events' own; they never reach the accepted events.
 REASON, TIME_TEXT, NAIVE, BLANK = "_reason", "_time_text", "_naive", "_blank"
 ADDED = (REASON, TIME_TEXT, NAIVE, BLANK)
+_TAKEN = {*ADDED, "_t", "_number", "_sum", "_reached", "_rank", "_same"}
 
 
 @dataclass(frozen=True)
@@ -57,16 +58,18 @@ class TimeReading:
     tz: str | None = None
 
     def __post_init__(self) -> None:
+        for pattern in self.formats:
+            if not isinstance(pattern, str):
+                raise ParameterError(f"time_format={shorten(repr(pattern))} is no strptime pattern such as '%d/%m/%Y'.")
         if self.unit is not None and self.unit not in _UNITS:
             raise ParameterError(unknown_name("time_unit", self.unit, _UNITS))
         if self.tz is not None:
             try:
                 zoneinfo.ZoneInfo(self.tz)
-            except (zoneinfo.ZoneInfoNotFoundError, ValueError, TypeError, OSError):
-                zones = zoneinfo.available_timezones()
-                close = nearest(self.tz, zones)
+            except (zoneinfo.ZoneInfoNotFoundError, ValueError, TypeError, AttributeError, OSError):
+                close = nearest(self.tz, sorted(zoneinfo.available_timezones()))
                 guess = f" Did you mean {close!r}?" if close else " Write it as 'Europe/Berlin' or 'UTC'."
-                raise ParameterError(f"Unknown time zone tz={self.tz!r}.{guess}") from None
+                raise ParameterError(f"Unknown time zone tz={shorten(repr(self.tz))}.{guess}") from None
 
     @property
     def zone(self) -> str:
@@ -90,6 +93,8 @@ def canonical(
     """
     available = list(table.columns)
     for name, column in columns.items():
+        if not isinstance(name, str) or not name or name.casefold() in _TAKEN:
+            raise ParameterError(f"columns={{{name!r}: ...}}: that name is not free. Choose another.")
         if column not in available:
             raise SourceError(f"columns={{{name!r}: {column!r}}}: " + unknown_name("column", column, available))
     missing = [name for name in _REQUIRED if source_column(columns, name) not in available]
@@ -100,7 +105,7 @@ def canonical(
     chosen = {name: table[column] for name, column in named.items()}
     for column in available:
         if column not in named.values():
-            chosen[f"source_{column}" if column in named else column] = table[column]
+            chosen[_free_name(column, [*chosen, *available])] = table[column]
     raw_time = chosen["time"]
     moment, naive = _read_time(engine, raw_time, times, named["time"])
     blank = raw_time.isnull() | (raw_time.strip() == "") if raw_time.type().is_string() else raw_time.isnull()
@@ -109,15 +114,34 @@ def canonical(
     for name in ("user_id", "event", "event_id", "session_id", "anonymous_id"):
         if name in chosen and not (name == "user_id" and chosen[name].type().is_integer()):
             chosen[name] = _text(chosen[name], blanks or name not in ("user_id", "event"))
-    if "value" in chosen and not chosen["value"].type().is_floating():
+    if "value" in chosen:
         value = chosen["value"]
-        chosen["value"] = value.try_cast("float64") if value.type().is_string() else value.cast("float64")
+        number = value.strip().try_cast("float64") if value.type().is_string() else value.cast("float64")
+        chosen["value"] = ibis.ifelse(number.isnan() | number.isinf(), ibis.null("float64"), number)
     return table.select(**chosen)
 
 
+def _free_name(column: str, used: Sequence[str]) -> str:
+    """The name that a source column keeps, or ``source_<name>`` where a canonical or internal column has it."""
+    taken = {name.casefold() for name in used if name != column} | _TAKEN
+    if column.casefold() not in taken and used.count(column) < 2:
+        return column
+    name = f"source_{column}"
+    while name.casefold() in taken:
+        name = f"source_{name}"
+    return name
+
+
 def _text(column: ir.Value, blanks: bool) -> ir.StringValue:
-    text = column if column.type().is_string() else column.cast("string")
-    return text.nullif("") if blanks else text
+    kind = column.type()
+    if kind.is_string():
+        return column.nullif("") if blanks else column
+    if not (kind.is_floating() or kind.is_decimal()):
+        return column.cast("string")
+    # Whole numbers become floats where one is missing: 17.0 is the user 17, and NaN is nobody.
+    whole = column.try_cast("int64")
+    text = ibis.ifelse(whole.cast(kind) == column, whole.cast("string"), column.cast("string"))
+    return ibis.ifelse(column.isnan(), ibis.null("string"), text) if kind.is_floating() else text
 
 
 def _missing_columns(missing: Sequence[str], available: Sequence[str]) -> str:
@@ -142,9 +166,14 @@ def _read_time(
     if kind.is_string():
         parsed = engine.parse_time(raw, times.zone, times.formats)
         naive = ~has_offset(raw)
+        if any("%z" in pattern for pattern in times.formats):
+            local = [pattern for pattern in times.formats if "%z" not in pattern]
+            naive &= engine.parse_time(raw, times.zone, tuple(local)).notnull()
         if times.unit is None:
             return parsed, naive
-        number = _scaled(raw.strip().try_cast("int64"), raw.strip().try_cast("float64"), times.unit)
+        text = raw.strip()
+        digits = ibis.ifelse(text.re_search(r"^[+-]?\d+$"), text, ibis.null("string"))  # a cast would round 1.5
+        number = _scaled(digits.try_cast("int64"), text.try_cast("float64"), times.unit)
         return ibis.coalesce(engine.from_micros(number).cast(parsed.type()), parsed), naive & number.isnull()
     if kind.is_numeric() and not kind.is_boolean():
         if times.unit is None:
@@ -152,8 +181,9 @@ def _read_time(
                 f"The time column {column!r} holds numbers. "
                 "Say their unit since 1970: time_unit='s', 'ms', 'us' or 'ns'."
             )
-        whole = raw.cast("int64") if kind.is_integer() else None
-        return engine.from_micros(_scaled(whole, None if kind.is_integer() else raw.cast("float64"), times.unit)), never
+        if kind.is_integer() or (kind.is_decimal() and kind.scale == 0):
+            return engine.from_micros(_scaled(raw.try_cast("int64"), None, times.unit)), never
+        return engine.from_micros(_scaled(None, raw.cast("float64"), times.unit)), never
     if kind.is_date():
         return engine.local_to_utc(raw.cast("timestamp"), times.zone), ibis.literal(True)
     if kind.is_timestamp():
@@ -167,10 +197,13 @@ def _scaled(whole: ir.Value | None, fraction: ir.Value | None, unit: str) -> ir.
     """A number of units since 1970 in microseconds; null outside the years 1 to 9999. Whole numbers stay exact."""
     scale = _UNITS[unit]
     parts = []
-    if whole is not None:
+    if whole is not None and unit == "ns":
+        # Engines divide whole numbers as floats: exact only while the quotient is small.
+        seconds = whole // 1_000_000_000
+        parts.append(seconds.cast("int64") * 1_000_000 + ((whole - seconds * 1_000_000_000) // 1_000).cast("int64"))
+    elif whole is not None:
         inside = whole.between(int(_FIRST / scale) + 1, int(_LAST / scale) - 1)
-        kept = ibis.ifelse(inside, whole, ibis.null("int64"))
-        parts.append(kept * int(scale) if scale >= 1 else (kept // 1_000).cast("int64"))
+        parts.append(ibis.ifelse(inside, whole, ibis.null("int64")) * int(scale))
     if fraction is not None:
         micros = fraction * float(scale)
         inside = micros.between(float(_FIRST), float(_LAST)) & ~micros.isnan()
@@ -180,14 +213,15 @@ def _scaled(whole: ir.Value | None, fraction: ir.Value | None, unit: str) -> ir.
 
 def judge(engine: Engine, table: ir.Table, observed_until: dt.datetime | None) -> ir.Table:
     """The canonical table with ``_reason``: null for an event, else the first reason why the row is none."""
+    micros = engine.micros(table.time)  # null for a time that is infinite
     late = []
     if observed_until is not None:
-        late = [(engine.micros(table.time) > moment_to_micros(observed_until), "time in the future")]
+        late = [(micros > moment_to_micros(observed_until), "time in the future")]
     reason = ibis.cases(
         (table.user_id.isnull(), "missing user_id"),
         (table.event.isnull(), "missing event"),
         (table[BLANK], "missing time"),
-        (table.time.isnull(), "unparsable time"),
+        (~micros.between(_FIRST, _LAST).fill_null(False), "unparsable time"),
         *late,
         else_=ibis.null("string"),
     )
@@ -195,10 +229,16 @@ def judge(engine: Engine, table: ir.Table, observed_until: dt.datetime | None) -
 
 
 def mark_repeats(table: ir.Table, keys: Sequence[str], reason: str) -> ir.Table:
-    """Give ``reason`` to every accepted row after the first with the same ``keys`` (the earliest by time stays)."""
+    """Give ``reason`` to every accepted row after the first with the same ``keys``.
+
+    The earliest stays; of equally early ones that which comes first by its other columns, so that the order of the rows
+    does not matter.
+    """
+    others = [table[name] for name in table.columns if name not in (REASON, NAIVE, BLANK, "time", *keys)]
+    sortable = [one if one.type().is_primitive() or one.type().is_string() else one.cast("string") for one in others]
     order = ibis.window(
         group_by=[table[key] for key in keys],
-        order_by=[table[REASON].isnull().desc(), table.time, table.user_id, table.event],
+        order_by=[table[REASON].isnull().desc(), table.time, *sortable],
     )
     candidate = table[REASON].isnull()
     for key in keys if len(keys) == 1 else ():

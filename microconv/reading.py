@@ -32,6 +32,7 @@ from microconv.judging import (
 from microconv.log import EventLog
 from microconv.plan import Plan, check_events
 from microconv.sources import open_source
+from microconv.sources.base import failing_clearly
 from microconv.sources.raw import RawEvents
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["fit_plan", "load_plan", "read_events"]
 
-_EXACT_TEXT = ("user_id", "time", "event", "event_id")
+_EXACT_TEXT = ("user_id", "time", "event", "event_id", "session_id", "anonymous_id")
 
 
 def read_events(
@@ -69,6 +70,7 @@ def read_events(
     * ``time_format``: strptime patterns for times as text that is not ISO-8601, such as ``"%d/%m/%Y %H:%M"``.
     * ``tz``: the zone of times that name none, such as ``"Europe/Berlin"``; without it they are UTC, with a warning.
     * ``observed_until``: the end of observation. Default: the time of the last event. A later row is "in the future".
+      Where it names no zone it is in ``tz``; a date is its first moment.
     * ``exact_duplicates``: ``"reject"`` drops rows that equal another in every column. Rows that repeat an
       ``event_id`` are always rejected but for the earliest.
     * ``backend``: an Ibis connection to work in; else an embedded DuckDB with ``memory_limit`` (``"2GB"``),
@@ -79,9 +81,9 @@ def read_events(
     """
     if exact_duplicates not in ("keep", "reject"):
         raise ParameterError(unknown_name("exact_duplicates", exact_duplicates, ["keep", "reject"]))
-    patterns = (time_format,) if isinstance(time_format, str) else tuple(time_format or ())
-    times = TimeReading(time_unit, patterns, tz)
-    until = to_datetime(observed_until, "observed_until") if observed_until is not None else None
+    patterns = tuple(time_format) if isinstance(time_format, list | tuple) else (time_format,)
+    times = TimeReading(time_unit, patterns if time_format is not None else (), tz)
+    until = to_datetime(observed_until, "observed_until", times.zone) if observed_until is not None else None
     chosen_plan = load_plan(plan) if plan is not None else None
     wanted = dict(columns or {})
     raw = open_source(
@@ -95,22 +97,31 @@ def read_events(
         text_columns=tuple(source_column(wanted, name) for name in _EXACT_TEXT),
     )
     mapping = {**raw.columns, **wanted}
+    with failing_clearly(f"{raw.description} cannot be read"):  # a file may be damaged where only a scan gets to
+        log = _judged_log(raw, mapping, times, until, exact_duplicates == "reject")
+    for note in log.notes:
+        warnings.warn(note, MicroconvWarning, stacklevel=2)
+    return fit_plan(replace(log, plan=chosen_plan)) if chosen_plan is not None else log
+
+
+def _judged_log(
+    raw: RawEvents, mapping: Mapping[str, str], times: TimeReading, until: dt.datetime | None, no_duplicates: bool
+) -> EventLog:
+    """Judge every row, copy what would be costly to judge again, and count."""
     judged = judge(raw.engine, canonical(raw.engine, raw.table, mapping, times), until)
     copied = not raw.columnar or raw.table[source_column(mapping, "time")].type().is_string()
     if copied:
         judged = raw.engine.materialise(judged)  # text is parsed once, not at every analysis
-    if exact_duplicates == "reject":
+    if no_duplicates:
         own = [column for column in judged.columns if column not in (REASON, NAIVE, BLANK)]
         judged = raw.engine.materialise(mark_repeats(judged, own, "exact duplicate"))
     if "event_id" in judged.columns and _repeats(raw.engine, judged):
         judged = raw.engine.materialise(mark_repeats(judged, ["event_id"], "duplicate event_id"))
-    log = _account(raw, judged, times, until)
+    log = _account(raw, judged, mapping, times, until)
     if not copied and log.rows_rejected == 0:
         bare = canonical(raw.engine, raw.table, mapping, times, blanks=False)
         log = replace(log, table=bare.select(*log.table.columns))
-    for note in log.notes:
-        warnings.warn(note, MicroconvWarning, stacklevel=2)
-    return fit_plan(replace(log, plan=chosen_plan)) if chosen_plan is not None else log
+    return log
 
 
 def _repeats(engine: Engine, judged: ir.Table) -> bool:
@@ -120,12 +131,13 @@ def _repeats(engine: Engine, judged: ir.Table) -> bool:
     return bool(row["rows"] > row["distinct"])
 
 
-def _account(raw: RawEvents, judged: ir.Table, times: TimeReading, until: dt.datetime | None) -> EventLog:
+def _account(
+    raw: RawEvents, judged: ir.Table, columns: Mapping[str, str], times: TimeReading, until: dt.datetime | None
+) -> EventLog:
     """Count the verdicts in one scan and keep the accepted rows."""
     engine = raw.engine
     accepted = judged[REASON].isnull()
     micros = engine.micros(judged.time)
-    has_value = "value" in judged.columns and "value" in raw.table.columns
     counts = engine.fetch(
         judged.agg(
             rows=judged.count(),
@@ -134,17 +146,18 @@ def _account(raw: RawEvents, judged: ir.Table, times: TimeReading, until: dt.dat
             last=micros.max(where=accepted),
             naive=(accepted & judged[NAIVE]).sum().cast("int64"),
             # Independent of row order and engine, and cheap: enough to tell one input from another.
-            digest=(micros % 1_000_000_007).sum(where=accepted).cast("int64"),
+            # Small enough that ten thousand million rows do not overflow.
+            digest=(micros % 9_999_991 * (1 + judged.event.length() % 7)).sum(where=accepted).cast("int64"),
         )
     ).iloc[0]
     rows = int(counts["rows"])
     if rows == 0 and not raw.malformed:
         raise SourceError(f"{raw.description} holds no rows. Give a source with at least one event.")
     entries: list[tuple[str, int, str]] = []
-    if rows > int(counts["accepted"] or 0):
+    usable = int(counts["accepted"]) if pd.notna(counts["accepted"]) else 0  # a sum over no row is null
+    if rows > usable:
         entries = _rejections(engine, judged)
     entries += [(bad.reason, bad.rows, bad.example) for bad in raw.malformed]
-    usable = int(counts["accepted"] or 0)
     accounting = pd.DataFrame([("accepted", usable, ""), *entries], columns=["reason", "rows", "example"])
     if usable == 0:
         listing = "; ".join(f"{reason}: {n:,} (for example {example})" for reason, n, example in entries)
@@ -168,8 +181,7 @@ def _account(raw: RawEvents, judged: ir.Table, times: TimeReading, until: dt.dat
             + ", ".join(f"{reason}: {n:,}" for reason, n, _ in entries)
             + "); see log.accounting."
         )
-    if has_value:
-        notes += _lost_values(raw, judged)
+    notes += _lost_values(raw, columns)
     digest = f"{usable}|{counts['first']}|{counts['last']}|{counts['digest']}"
     last = micros_to_moment(int(counts["last"]))
     return EventLog(
@@ -209,14 +221,19 @@ def _time_hint(entries: list[tuple[str, int, str]], times: TimeReading) -> str:
     return ""
 
 
-def _lost_values(raw: RawEvents, judged: ir.Table) -> list[str]:
+def _lost_values(raw: RawEvents, columns: Mapping[str, str]) -> list[str]:
     """A value that is text but no number is counted, not lost in silence."""
-    original = raw.table["value"]
-    if not original.type().is_string():
+    name = source_column(columns, "value")
+    if name not in raw.table.columns or not raw.table[name].type().is_string():
         return []
-    wrong = raw.table.filter(original.strip() != "", original.try_cast("float64").isnull())
-    n = int(raw.engine.fetch(wrong.agg(rows=wrong.count()))["rows"][0])
-    return [f"{n:,} values are not numbers and count as missing."] if n else []
+    text = raw.table[name].strip()
+    wrong = raw.table.filter(text != "", text.try_cast("float64").isnull())
+    row = raw.engine.fetch(wrong.agg(rows=wrong.count(), example=wrong[name].min())).iloc[0]
+    if not row["rows"]:
+        return []
+    return [
+        f"{int(row['rows']):,} values are not numbers and count as missing (for example {shorten(row['example'])!r})."
+    ]
 
 
 def load_plan(plan: Plan | Mapping[str, Any] | str | Path) -> Plan:
@@ -244,6 +261,12 @@ def fit_plan(log: EventLog) -> EventLog:
         for column in needed:
             if column not in log.table.columns:
                 raise PlanError(f"Plan item {item.name!r}: " + unknown_name("column", column, log.table.columns))
+            kind = log.table[column].type()
+            if not (kind.is_numeric() or kind.is_boolean()):
+                raise PlanError(
+                    f"Plan item {item.name!r}: the column {column!r} must hold numbers, but its type is {kind}. "
+                    "Mend the source, or map the column to `value` (columns=), whose text is read as numbers."
+                )
         if item.where:
             conditions.parse(item.where).to_ibis(log.table)
     missing = [column for column in plan.segments if column not in log.table.columns]
@@ -252,7 +275,7 @@ def fit_plan(log: EventLog) -> EventLog:
     named = sorted({item.event for item in plan.items if item.event})
     present = log.table.filter(log.table.event.isin(named)).select("event").distinct()
     absent = set(named) - set(log.engine.fetch(present)["event"])
-    notes = tuple(check_events(plan, log.event_counts.index)) if absent else ()
+    notes = tuple(check_events(plan, [*log.event_counts.index, *(set(named) - absent)])) if absent else ()
     for note in notes:
         warnings.warn(note, MicroconvWarning, stacklevel=3)
     return replace(log, notes=(*log.notes, *notes))
