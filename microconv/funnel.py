@@ -129,7 +129,6 @@ def funnel(
         exclude=exclude,
         same=same,
         distinct=preset.distinct,
-        later_from=preset.later_from,
     )
     segments = segment_columns(log, by, _COLUMNS)
     names = tuple(label(step) for step in steps)
@@ -331,8 +330,7 @@ def _assumptions(rule: FunnelRule, limit: int | None, preset: Preset, names: Seq
     if rule.same is not None:
         said.append(f"All steps of an attempt have the same {rule.same!r}; events without one are no steps.")
     said += [
-        "Events of one instant are taken in the order of the steps"
-        + (f", but from step {rule.later_from + 1} on a step must be later. " if rule.later_from is not None else ". ")
+        "Events of one instant are taken in the order of the steps. "
         + ("No event serves two steps." if preset.distinct else "An event serves all the steps that it is."),
         "Rates: users of step 1, Wilson intervals. open: not reached, an attempt still running at the end.",
     ]

@@ -35,7 +35,6 @@ class Preset:
 
     * ``order``, ``reentry``: the parameters of ``mc.funnel`` it stands for.
     * ``distinct``: whether each step needs an event of its own; False lets one event serve several steps.
-    * ``later_from``: from this step number on, a step must be later than the one before; None: equal times do.
     * ``has_window``: whether the tool times a funnel from its first step. Where one does, the window's end is included.
     * ``note``: what a reader must know and what differs; ``example``: a worked case; ``source``: where the rule stands.
     """
@@ -44,7 +43,6 @@ class Preset:
     order: Literal["ordered", "any", "strict"] = "ordered"
     reentry: Literal["latest", "first"] = "latest"
     distinct: bool = True
-    later_from: int | None = None
     has_window: bool = True
     note: str = ""
     example: str = ""
@@ -140,18 +138,14 @@ PRESETS: dict[str, Preset] = {
     ),
     "retentioneering": Preset(
         tool="retentioneering",
-        later_from=3,
         has_window=False,
         note=(
-            "Counts as retentioneering's closed funnels: there is no window, and from step 3 on a step must be later "
-            "than the one before. Not reproduced: there, an event of step 1 never serves a later step. Its open and "
-            "hybrid funnels are other counts."
+            "Counts as retentioneering 5 does: there is no window, and each step comes after the one before. Not "
+            "reproduced: there, events of one instant keep the order of the input rows, and the conversion rate is of "
+            "all users, not of those of step 1. The open, closed and hybrid funnels of its version 3 are other counts."
         ),
-        example="Steps A > B > C, all three at 0: B is reached, C is not, because it is not later than B.",
-        source=(
-            "retentioneering documentation, user guide 'Funnel' (funnel types); "
-            "retentioneering/retentioneering-tools, retentioneering/tooling/funnel/funnel.py"
-        ),
+        example="Steps A > B, no window: A on 1 January, B ten years later: converted.",
+        source="retentioneering 5.2.4, retentioneering/tools/funnel.py and Eventstream.funnel_data, run on the example",
     ),
 }
 

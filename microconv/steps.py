@@ -82,12 +82,10 @@ def funnel_rule(
     exclude: Iterable[Step],
     same: str | None,
     distinct: bool = True,
-    later_from: int | None = None,
 ) -> FunnelRule:
     """Check the parameters of ``mc.funnel`` and put them in the reduction's terms. Raises ``ParameterError``.
 
-    ``distinct=False`` lets one event serve several steps (in order only); ``later_from`` is the number of the step from
-    which on a step must be later than the one before. Both come from presets.
+    ``distinct=False`` lets one event serve several steps (in order only); it comes from presets.
     """
     for name, value, allowed in (
         ("order", order, ("ordered", "any", "strict")),
@@ -130,7 +128,6 @@ def funnel_rule(
         exclude=ends,
         same=same,
         overlaps=_overlaps(items) if distinct or order != "ordered" else (),
-        later_from=later_from - 1 if later_from is not None else None,
     )
     _check_overlaps(rule, names)
     if order == "any" and rule.has_within:

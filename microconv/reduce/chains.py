@@ -40,7 +40,7 @@ class FunnelRule:
     """What a funnel counts, with every duration in microseconds; steps are numbered from 0.
 
     ``within[j]`` limits step j from the step before. ``overlaps``: groups of steps that one event could serve, of which
-    it shall serve only one. ``later_from``: from this step on, a step must be later than the one before it.
+    it shall serve only one.
     """
 
     steps: tuple[Item, ...]
@@ -52,7 +52,6 @@ class FunnelRule:
     exclude: tuple[Item, ...] = ()
     same: str | None = None
     overlaps: tuple[tuple[int, ...], ...] = field(default=())
-    later_from: int | None = None
 
     def before(self, step: int) -> list[int]:
         """The steps from which ``step`` may be reached: the last required one and the optional ones after it."""
@@ -71,10 +70,6 @@ class FunnelRule:
     def keys(self) -> list[str]:
         """What an attempt belongs to: a user, and the value of the property held constant."""
         return [USER] if self.same is None else [USER, SAME]
-
-    def must_be_later(self, step: int) -> bool:
-        """Whether a step may not share the instant of the step before it."""
-        return self.later_from is not None and step >= self.later_from
 
     def tie_columns(self, table: ir.Table) -> list[str]:
         """The columns that put events of one instant in order where an order is needed."""
@@ -190,13 +185,10 @@ def _linked(
     keys = [rows[key] for key in rule.keys]
     # At one instant the step before comes first, then this step, then what excludes.
     so_far = ibis.window(group_by=keys, order_by=[rows[AT], rows._kind], rows=(None, 0))
-    within, nearest = rule.within[step], int(rule.must_be_later(step))
-    if within is None and nearest == 0:
-        in_reach = so_far
-    elif nearest == 0:
-        in_reach = ibis.range_window(group_by=keys, order_by=rows[AT], preceding=within, following=0)
-    else:
-        in_reach = ibis.range_window(group_by=keys, order_by=rows[AT], preceding=(within, nearest))
+    within = rule.within[step]
+    in_reach = (
+        so_far if within is None else ibis.range_window(group_by=keys, order_by=rows[AT], preceding=within, following=0)
+    )
     latest = rows.mutate(_from=rows[START].max().over(in_reach))
     if excluded is not None:
         latest = latest.mutate(_ended=(rows._kind == 2).ifelse(rows[AT], nothing).max().over(so_far))
@@ -221,6 +213,4 @@ def _linked_strictly(
         pairs = pairs.filter(pairs[AT] - pairs[START] <= rule.window)
     if rule.within[step] is not None:
         pairs = pairs.filter(pairs[AT] - pairs.previous <= rule.within[step])
-    if rule.must_be_later(step):
-        pairs = pairs.filter(pairs[AT] > pairs.previous)
     return pairs.select(*rule.keys, START, AT, NUMBER).distinct()

@@ -122,8 +122,9 @@ def _in_order(users: ir.Table, rule: FunnelRule) -> ir.Table:
         time = users[f"at_{step + 1}"]
         after = rule.after(step)
         if after and step in rule.optional:  # out of order, if what comes after it was reached before
-            latest = earliest(*[times[later] - int(rule.must_be_later(later)) for later in after])
-            time = (latest < time).fill_null(False).ifelse(ibis.null("int64"), time)
+            time = (
+                (earliest(*[times[later] for later in after]) < time).fill_null(False).ifelse(ibis.null("int64"), time)
+            )
         elif after:  # null here, though further on: a later attempt got here at the same instant, but no further
             time = time.fill_null(earliest(*[times[later] for later in after]))
         times[step] = time

@@ -92,7 +92,7 @@ def _climbed(rule: FunnelRule, step: int, below: int) -> list[int]:
 
 def _climbs(rows: ir.Table, rule: FunnelRule, climbed: Sequence[int]) -> ir.BooleanValue:
     """Whether this instant has a different event for each of some steps, one after the other."""
-    possible = ibis.literal(not any(rule.must_be_later(j) for j in climbed[1:]))
+    possible = ibis.literal(True)
     for group in _groups(rule):
         for chosen, least in _demands(rule, tuple(j for j in group if j in climbed)):
             possible &= rows[_count(chosen)] >= least

@@ -67,15 +67,6 @@ def test_every_user_counts_as_an_exhaustive_search_counts_them(
     assert_same_users(counted(case, events, until), expected, events, len(case.steps))
 
 
-@given(cases(orders=("ordered", "strict")), seeds, st.integers(2, 4))
-@settings(max_examples=15)
-def test_steps_that_must_be_later(case: Case, seed: int, later_from: int) -> None:
-    events = random_events(random.Random(seed), 25, names="ABCDX", most=7, span=5)
-    until = max(event.time for event in events) + SECOND
-    expected = count_users(events, case.reference(later_from=later_from - 1), until)
-    assert_same_users(counted(case, events, until, later_from=later_from), expected, events, len(case.steps))
-
-
 @given(cases(orders=("ordered",)), seeds)
 @settings(max_examples=15)
 def test_one_event_for_several_steps(case: Case, seed: int) -> None:
@@ -138,12 +129,11 @@ def each_step_once(events: Sequence[Event], steps: str) -> list[Event]:
 @given(steps_of("ABC", plain=True), seeds, st.sampled_from([1, 3, 20]))
 @settings(max_examples=12)
 def test_clickhouse_counts_the_same(steps: tuple[dict[str, Any], ...], seed: int, window: int) -> None:
-    """Any steps, repeated or overlapping, and ties. Its default mode lets an event serve several steps, strict_once
-    does not; strict_once with strict_increase also wants later times."""
+    """Any steps, repeated or overlapping, and ties: its default mode lets an event serve several steps, strict_once
+    does not."""
     events = random_events(random.Random(seed), 40, span=6)
     assert_same_levels(events, steps, window, [], distinct=False)
     assert_same_levels(events, steps, window, ["strict_once"])
-    assert_same_levels(events, steps, window, ["strict_once", "strict_increase"], later_from=2)
 
 
 @given(st.integers(1, 4), seeds, st.sampled_from([1, 3, 20]))
@@ -153,7 +143,7 @@ def test_clickhouse_counts_the_same_on_tame_logs(n: int, seed: int, window: int)
     where nobody does, without ties (it ends at the first stranger, and lets steps repeat)."""
     steps = [{"event": name} for name in "ABCD"[:n]]
     events = random_events(random.Random(seed), 40, names="ABCDX", span=9)
-    assert_same_levels(without_ties(events), steps, window, ["strict_increase"], later_from=2)
+    assert_same_levels(without_ties(events), steps, window, ["strict_increase"])
     once = each_step_once(events, "ABCD")
     assert_same_levels(once, steps, window, ["strict_deduplication"])
     assert_same_levels(without_ties(once), steps, window, ["strict_order"], order="strict")
@@ -165,7 +155,7 @@ def test_clickhouse_counts_the_same_on_tame_logs(n: int, seed: int, window: int)
         ("A0 X1 A2 B3", "strict_order", 1, 2, {"order": "strict"}),  # they stop at X for good, we start again
         ("A0 B1 B2 C3", "strict_order", 3, 2, {"order": "strict"}),  # they let a step repeat, to us it lies between
         ("A0 B1 B2 C3", "strict_deduplication", 2, 3, {}),  # they stop at the second B
-        ("A5 A6 B6", "strict_increase", 1, 2, {"later_from": 2}),  # they forget the first A when they see the second
+        ("A6 B6", "strict_increase", 1, 2, {}),  # they want B to be later than A, to us as late is late enough
     ],
 )
 def test_where_clickhouse_is_another_rule(story: str, mode: str, theirs: int, ours: int, rule: dict[str, Any]) -> None:
@@ -178,7 +168,6 @@ def test_where_clickhouse_is_another_rule(story: str, mode: str, theirs: int, ou
         tuple(Case(tuple(steps), 10, "ordered", "latest", (), (), (), None).reference().steps),
         window=10 * SECOND,
         order=rule.get("order", "ordered"),
-        later_from=rule["later_from"] - 1 if "later_from" in rule else None,
     )
     assert count_users(events, funnel, BASE)[0].level == ours
     log = log_of(events)

@@ -51,7 +51,6 @@ class Funnel:
     """The parameters of ``mc.funnel``, durations in microseconds; step numbers count from 0 here.
 
     ``ties``: the columns by which events of one instant are told apart where an order among them is needed.
-    ``later_from``: from this step on, a step must be later than the one before, not only as late.
     ``distinct``: False lets one event serve several steps.
     """
 
@@ -64,7 +63,6 @@ class Funnel:
     exclude: tuple[Item, ...] = ()
     same: str | None = None
     ties: tuple[str, ...] = ()
-    later_from: int | None = None
     distinct: bool = True
 
     def limit(self, step: int) -> int | None:
@@ -161,8 +159,7 @@ def count_user(events: Sequence[Event], rule: Funnel, until: int) -> Counted | N
     if rule.order != "any":  # an optional step counts if the attempt could go on from it to what it did after it
         for step in rule.optional & set(reached):
             for later, time in counted.reached.items():
-                apart = rule.later_from is not None and later >= rule.later_from
-                if later > step and (time < counted.reached[step] or (apart and time == counted.reached[step])):
+                if later > step and time < counted.reached[step]:
                     reached.pop(step, None)
     return Counted(
         user=events[0].user,
@@ -222,7 +219,6 @@ def ordered_attempts(
                 wait, limit = event.time - last.time, rule.limit(later)
                 if (
                     wait >= 0
-                    and not (rule.later_from is not None and later >= rule.later_from and wait == 0)
                     and (event not in chain or not rule.distinct)
                     and property_of(event, rule) == attempt.value
                     and in_window(event.time, attempt.start, rule)
@@ -283,7 +279,6 @@ def strict_attempts(
                     and property_of(following, rule) == value
                     and in_window(following.time, start.time, rule)
                     and (limit is None or following.time - event.time <= limit)
-                    and not (rule.later_from is not None and later >= rule.later_from and following.time == event.time)
                 ):
                     frontier.add((later, following))
     for attempt in attempts.values():
