@@ -6,6 +6,7 @@ A bare number is an error, because 30 could be seconds or days.
 from __future__ import annotations
 
 import datetime as dt
+import numbers
 import re
 from typing import TypeAlias
 
@@ -20,6 +21,11 @@ _MICROS["W"] = 7 * _MICROS["D"]
 MICROS_PER_DAY = _MICROS["D"]
 _ALLOWED = "a string such as '30D', '36h', '90min', '45s' (units W, D, h, min, s, ms, us) or a timedelta"
 _PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
+_HINTS = {
+    **dict.fromkeys(("M", "mo", "month", "months"), " A month has no fixed length: write '30D'."),
+    **dict.fromkeys(("Y", "y", "year", "years"), " A year has no fixed length: write '365D'."),
+    "m": " Minutes are 'min'; a month has no fixed length: write '30D'.",
+}
 _SPELLINGS = {"d": "D", "H": "h", "w": "W", "S": "s", "sec": "s", "Min": "min"}
 
 
@@ -30,15 +36,16 @@ def to_micros(value: Duration, name: str = "duration", *, zero: bool = False) ->
     elif isinstance(value, str):
         micros = _parse(value, name)
     else:
+        bare = isinstance(value, numbers.Real) and not isinstance(value, bool)
         raise ParameterError(
-            f"{name}={shorten(repr(value))} has no unit. Give {_ALLOWED}; for {value!r} days write '{value}D'."
-            if isinstance(value, int | float) and not isinstance(value, bool)
-            else f"{name}={shorten(repr(value))} is not a duration. Give {_ALLOWED}."
-        )
+            f"{name}={shorten(repr(value))} "
+            + (f"has no unit. Give {_ALLOWED}; for {shorten(value)} days write '{shorten(value)}D'." if bare
+               else f"is not a duration. Give {_ALLOWED}.")
+        )  # fmt: skip
     if micros < 0 or (micros == 0 and not zero):
-        raise ParameterError(f"{name}={value!r} must be longer than zero. Give {_ALLOWED}.")
+        raise ParameterError(f"{name}={shorten(repr(value))} must be longer than zero. Give {_ALLOWED}.")
     if micros > 1_000 * 366 * MICROS_PER_DAY:
-        raise ParameterError(f"{name}={value!r} is longer than a thousand years. Give {_ALLOWED}.")
+        raise ParameterError(f"{name}={shorten(repr(value))} is longer than a thousand years. Give {_ALLOWED}.")
     return micros
 
 
@@ -51,9 +58,9 @@ def _parse(text: str, name: str) -> int:
         total += float(part[1]) * _MICROS[unit]
         position = part.end()
     if position == 0 or text[position:].strip():
-        hint = " A month has no fixed length: write '30D'." if re.fullmatch(r"\s*\d+\s*M\s*", text) else ""
+        hint = _HINTS.get(text.strip(" 0123456789."), "")
         raise ParameterError(f"{name}={shorten(repr(text))} is not a duration. Give {_ALLOWED}.{hint}")
-    return round(total)
+    return round(min(total, 1e18))  # a number of a thousand digits is infinite as a float
 
 
 def days(micros: int | float) -> float:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import html
 import json
+import math
+import numbers
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -13,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from microconv.errors import ParameterError, unknown_name
@@ -27,7 +31,7 @@ _SIZES = ("n", "users", "at_risk")  # how many people a row is about: the first 
 _PLACES = ("step", "time_days", "horizon_days")  # numbers that say where a row stands, not how many or how often
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """The answer of one analysis.
 
@@ -103,6 +107,8 @@ class Result:
         return Path(folder)
 
     def _write_files(self, folder: str | os.PathLike[str], min_cell: int) -> None:
+        if not isinstance(folder, str | os.PathLike):
+            raise ParameterError(f"folder={folder!r} is no path. Name a folder you may write to.")
         target = Path(folder)
         try:
             target.mkdir(parents=True, exist_ok=True)
@@ -112,10 +118,11 @@ class Result:
                 _write(target / f"{name}.csv", partial(frame.to_csv, index=False))
             if self.plot_with is not None:
                 _write(target / "figure.png", self._save_figure)
-            text = (
-                json.dumps({**self.to_dict(), "min_cell": min_cell}, indent=2, default=str, ensure_ascii=False) + "\n"
-            )
-            _write(target / "result.json", lambda path: path.write_text(text, encoding="utf-8"))
+            said = _plain({**self.to_dict(), "min_cell": min_cell})
+            text = json.dumps(said, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+            # A lone half of a surrogate pair, which a hostile name may hold, has no UTF-8.
+            raw = text.encode("utf-8", "backslashreplace")
+            _write(target / "result.json", lambda path: path.write_bytes(raw))
         except OSError as error:
             reason = error.strerror or error
             raise ParameterError(
@@ -127,8 +134,10 @@ class Result:
 
         figure = self.plot().get_figure(root=True)
         assert figure is not None  # axes that were just drawn on stand in a figure
-        figure.savefig(path, format="png", dpi=150, bbox_inches="tight")
-        plt.close(figure)
+        try:
+            figure.savefig(path, format="png", dpi=150, bbox_inches="tight")
+        finally:
+            plt.close(figure)
 
     def _repr_html_(self) -> str:
         shown = self.table.head(20)
@@ -162,6 +171,27 @@ def _blank(frame: pd.DataFrame, rows: Any) -> tuple[pd.DataFrame, int]:
     blanked = frame.astype(whole)
     blanked.loc[rows, columns] = None
     return blanked, int(rows.sum())
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON can hold it: NaN and other missing values are null, times ISO-8601, anything unknown its text."""
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(held) for key, held in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(held) for held in (sorted(value, key=repr) if isinstance(value, set | frozenset) else value)]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, np.bool_):
+        return bool(value)
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value) if math.isfinite(value) else None
+    if value is pd.NaT or value is pd.NA:
+        return None
+    return value.isoformat() if isinstance(value, dt.date | dt.time) else str(value)
 
 
 def _versions() -> dict[str, str]:
