@@ -50,7 +50,9 @@ def test_a_damaged_file_is_named(tmp_path):
     pq.write_table(DATA, good)
     data = good.read_bytes()
     path.write_bytes(data[: len(data) // 2])
-    with pytest.raises(SourceError, match=r"events.parquet' is damaged or not Parquet: its end is missing \([\d,]+ bytes"):
+    with pytest.raises(
+        SourceError, match=r"events.parquet' is damaged or not Parquet: its end is missing \([\d,]+ bytes"
+    ):
         open_source(path)
     path.write_bytes(b"user_id,time\n" * 9)
     with pytest.raises(SourceError, match=r"is damaged or not Parquet: it begins with b'user'"):
