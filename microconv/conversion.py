@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,14 +12,15 @@ import pandas as pd
 
 from microconv.counts import RiskTable
 from microconv.durations import MICROS_PER_DAY, Duration, format_duration, to_micros
-from microconv.errors import MicroconvWarning, ParameterError, shorten, unknown_name
+from microconv.errors import MicroconvWarning, ParameterError, nearest, shorten
+from microconv.journeys import journey_rule
 from microconv.reduce.risk import JourneyRule, journeys, population, risk_table
 from microconv.results import Result
-from microconv.stats.competing import aalen_johansen, probability_at
+from microconv.stats.competing import aalen_johansen, probability_at, time_lost
 from microconv.stats.log_rank import logrank
 from microconv.stats.survival import kaplan_meier, survival_at
 from microconv.stats.times import quantiles, rmst
-from microconv.steps import Step, as_item, label, segment_columns
+from microconv.steps import Step, label, segment_columns
 
 if TYPE_CHECKING:
     from microconv.log import EventLog
@@ -31,13 +33,14 @@ _MOST_SEGMENTS = 200
 _COLUMNS = "time_days probability ci_low ci_high at_risk events censored n entered person_time_days".split()
 
 
+@dataclass(frozen=True, eq=False)
 class TimeToConversion(Result):
-    """The curves, with ``risk_table``: the counts they were made from (they add up across logs)."""
+    """The curves, with ``risk_table``: the counts at risk by time and segment, in days, that they were made from.
 
-    @property
-    def risk_table(self) -> RiskTable:
-        """The counts at risk by time and segment, in days."""
-        return self.__dict__["_risk_table"]
+    Risk tables of several logs add up.
+    """
+
+    risk_table: RiskTable | None = field(default=None, repr=False)
 
 
 def time_to_conversion(
@@ -77,22 +80,24 @@ def time_to_conversion(
     rule = journey_rule(log, target, origin, competing, horizon)
     segments = segment_columns(log, by, _COLUMNS)
     users = journeys(log, rule, segments)
-    people = population(log, users)
+    people = population(log, users, len(segments))
     if people["at_risk"] == 0:
         raise ParameterError(
             f"No user is ever at risk: of {people['users']:,} users none reaches the origin {label(origin)!r} "
             "before the journey ends. Check its spelling, or choose another origin."
         )
+    if people["segments"] > _MOST_SEGMENTS:
+        raise ParameterError(
+            f"by={segments} has {people['segments']:,} segments, over {_MOST_SEGMENTS}. Choose a coarser attribute."
+        )
     counts, kept = risk_table(log, users, rule, segments, max_rows)
-    if (n := len(counts.blocks())) > _MOST_SEGMENTS:
-        raise ParameterError(f"by={segments} has {n:,} segments, over {_MOST_SEGMENTS}. Choose a coarser attribute.")
     read_at = rule.horizon if rule.horizon is not None else _plan_horizon(log)
     table = _curves(counts, rule, confidence)
     summary = _summary(counts, rule, read_at, confidence)
     extra = {"summary": summary}
     if len(counts.blocks()) > 1:
         extra["tests"] = logrank(counts, segments, cause=rule.target.name).table
-    result = TimeToConversion(
+    return TimeToConversion(
         name="time_to_conversion",
         table=table,
         meaning=_meaning(summary, segments, rule, read_at),
@@ -110,46 +115,14 @@ def time_to_conversion(
         extra=extra,
         provenance=log.provenance,
         plot_with=_plot,
+        risk_table=counts,
     )
-    result.__dict__["_risk_table"] = counts
-    return result
 
 
 def _plot(result: Result, ax: Any) -> Any:
     from microconv.plots import plot_time_to_conversion
 
     return plot_time_to_conversion(result, ax)
-
-
-def journey_rule(
-    log: EventLog, target: Step | None, origin: Step, competing: Sequence[Step] | None, horizon: Duration | None
-) -> JourneyRule:
-    """Check the parameters of ``time_to_conversion`` and put them in the reduction's terms."""
-    if target is None:
-        goal: Item = log.require_plan("time_to_conversion without target=").macros[0]
-    else:
-        goal = as_item(log, target, "target")
-    if competing is None:
-        ends: tuple[Item, ...] = tuple(log.plan.competing) if log.plan is not None else ()
-    elif isinstance(competing, str):
-        raise ParameterError(f"competing={shorten(repr(competing))} must be a list of names.")
-    else:
-        ends = tuple(as_item(log, step, "competing") for step in competing)
-    ends = tuple(end for end in ends if end.name != goal.name)
-    start = None if origin == "entry" else as_item(log, origin, "origin")
-    if start is not None and start.name == goal.name:
-        raise ParameterError(f"origin and target are both {goal.name!r}. Measure from entry or from another event.")
-    if isinstance(origin, str) and start is not None:
-        known = [item.name for item in log.plan.items] if log.plan is not None else []
-        if origin not in known and origin not in log.event_counts.index:
-            raise ParameterError(unknown_name("origin", origin, ["entry", *known, *log.event_counts.index]))
-    return JourneyRule(
-        target=goal,
-        origin=start,
-        competing=ends,
-        censor=tuple(log.plan.censor) if log.plan is not None else (),
-        horizon=to_micros(horizon, "horizon") if horizon is not None else None,
-    )
 
 
 def _plan_horizon(log: EventLog) -> int | None:
@@ -192,14 +165,26 @@ def _summary(counts: RiskTable, rule: JourneyRule, read_at: int | None, confiden
     for name, values in _quantiles(counts, rule, confidence).items():
         summary[name] = values
     if read_at is not None:
+        for name, values in _mean(counts, rule, read_at / MICROS_PER_DAY, confidence).items():
+            summary[name] = values
+    return summary
+
+
+def _mean(counts: RiskTable, rule: JourneyRule, day: float, confidence: float) -> dict[str, np.ndarray]:
+    """The area above the curve up to the horizon: days without conversion; who ends otherwise never converts."""
+    if rule.competing:
+        lost = time_lost(counts, day, confidence)
+        lost = lost[lost["cause"] == rule.target.name]
+        mean, low, high = day - lost["estimate"], day - lost["ci_high"], day - lost["ci_low"]
+    else:
         # Where observation ends before the horizon the mean is NaN; _warnings says so in the result's own words.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MicroconvWarning)
-            mean = rmst(counts, read_at / MICROS_PER_DAY, confidence)
-        summary["rmst_days"] = mean["estimate"].to_numpy()
-        summary["rmst_ci_low_days"] = mean["ci_low"].to_numpy()
-        summary["rmst_ci_high_days"] = mean["ci_high"].to_numpy()
-    return summary
+            area = rmst(counts, day, confidence)
+        mean, low, high = area["estimate"], area["ci_low"], area["ci_high"]
+    return {
+        "rmst_days": mean.to_numpy(), "rmst_ci_low_days": low.to_numpy(), "rmst_ci_high_days": high.to_numpy()
+    }  # fmt: skip
 
 
 def _at_horizon(counts: RiskTable, rule: JourneyRule, day: float, confidence: float) -> dict[str, np.ndarray]:
@@ -312,10 +297,19 @@ def _assumptions(log: EventLog, rule: JourneyRule, people: dict[str, int], kept:
     return said
 
 
+def _nobody(log: EventLog, target: Item) -> str:
+    text = f"Nobody did {shorten(repr(target.name))} while at risk."
+    if target.event is None or target.event in log.event_counts.index:
+        return text
+    close = nearest(target.event, log.event_counts.index)
+    guess = f" Did you mean {shorten(repr(close))}?" if close else " Check its spelling among the log's events."
+    return f"{text} No event is named {shorten(repr(target.event))}.{guess}"
+
+
 def _warnings(log: EventLog, rule: JourneyRule, summary: pd.DataFrame, read_at: int | None) -> list[str]:
     found = list(log.notes)
     if summary["events"].sum() == 0:
-        found.append(f"Nobody did {rule.target.name!r}: check its spelling among the log's events.")
+        found.append(_nobody(log, rule.target))
     elif (few := int((summary["events"] < 10).sum())) and len(summary) > 1:
         found.append(f"{few} of {len(summary)} segments have fewer than ten conversions: their intervals are wide.")
     if read_at is not None and (short := int(summary["probability"].isna().sum())):

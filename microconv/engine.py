@@ -5,6 +5,7 @@ Inside reductions a time is a whole number of microseconds since 1970 (UTC), so 
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
 import os
 import re
@@ -169,6 +170,13 @@ class Engine:
     def fetch(self, expr: ir.Table) -> pd.DataFrame:
         """The rows of a small table as a frame; whole numbers stay whole where none is missing."""
         return expr.to_pyarrow().to_pandas()
+
+    def write_csv(self, expr: ir.Table, path: Path) -> None:
+        """Stream the rows of a table to a CSV file with a header line."""
+        with path.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerow(expr.columns)
+            for batch in expr.to_pyarrow_batches(chunk_size=100_000):
+                batch.to_pandas().to_csv(file, header=False, index=False)
 
     def sql(self, expr: ir.Expr) -> str:
         """The SQL that ``expr`` becomes in this engine's dialect."""

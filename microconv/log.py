@@ -14,7 +14,7 @@ import pandas as pd
 
 from microconv.durations import moment_to_micros
 from microconv.engine import Engine, to_datetime
-from microconv.errors import ParameterError, unknown_name
+from microconv.errors import ParameterError, PlanError, shorten, unknown_name
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["EventLog"]
 
+_MOST_LISTED = 1_000  # more named users are joined as a table: a query of a million words takes minutes to read
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class EventLog:
     """Events ready to be counted. Made by ``read_events``; every analysis takes one.
 
@@ -72,7 +74,8 @@ class EventLog:
     @property
     def events(self) -> ir.Table:
         """The accepted events as an Ibis table: ``user_id`` as text, ``time`` in UTC, ``event`` and all else."""
-        return self.table.mutate(user_id=self.table.user_id.cast("string"))
+        time = self.engine.from_micros(self.engine.micros(self.table.time))
+        return self.table.mutate(user_id=self.table.user_id.cast("string"), time=time)
 
     @cached_property
     def event_counts(self) -> pd.Series:
@@ -148,10 +151,23 @@ class EventLog:
                     said.append(f"entry {'from' if name == 'start' else 'before'} {at.isoformat()}")
             table = table.semi_join(self.engine.materialise(first.select("user_id")), "user_id")
         if users is not None:
-            table = table.filter(table.user_id.cast("string").isin([str(user) for user in users]))
-            said.append(f"{len(users)} named users")
+            if isinstance(users, str):
+                raise ParameterError(
+                    f"users={shorten(repr(users))} must be a list of user ids, such as [{users!r:.40}]."
+                )
+            named = sorted({str(user) for user in users})
+            text = table.user_id.cast("string")
+            if len(named) <= _MOST_LISTED:
+                table = table.filter(text.isin(named))
+            else:
+                wanted = ibis.memtable({"named": named})
+                table = table.semi_join(wanted, text == wanted.named)
+            said.append(f"{len(named):,} named users")
         if where is not None:
-            table = table.filter(conditions.matches(conditions.parse(where), table))
+            try:
+                table = table.filter(conditions.matches(conditions.parse(where), table))
+            except PlanError as error:
+                raise ParameterError(f"where={shorten(repr(where))}: {error}") from error
             said.append(f"where {where}")
         smaller = replace(self, table=table, filters=(*self.filters, *said))
         if int(self.engine.fetch(table.agg(rows=table.count()))["rows"][0]) == 0:
@@ -165,7 +181,10 @@ class EventLog:
         """Write the rejected rows with their reason to a CSV file (malformed rows are only counted)."""
         if self.rejected is None:
             raise ParameterError("No row was rejected: there is nothing to write.")
-        self.rejected.to_csv(str(path))
+        try:
+            self.engine.write_csv(self.rejected, Path(path))
+        except OSError as error:
+            raise ParameterError(f"Cannot write {str(path)!r}: {error.strerror}. Name a file you may write.") from error
         return Path(path)
 
     def quality(self) -> Result:
@@ -174,9 +193,15 @@ class EventLog:
 
         return quality(self)
 
+    def _said(self) -> str:
+        rest = f" ({'; '.join(self.filters)})" if self.filters else ""
+        until = f"{self.observed_until:%Y-%m-%d %H:%M} UTC"
+        return f"{self.rows_accepted:,} events from {self.source}{rest}, observed until {until}"
+
+    def __repr__(self) -> str:
+        return f"<EventLog: {shorten(self._said(), 300)!r}>"
+
     def _repr_html_(self) -> str:
-        head = (
-            f"{self.rows_accepted:,} events from {self.source}, observed until {self.observed_until:%Y-%m-%d %H:%M} UTC"
-        )
         notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
-        return f"<p>{html.escape(head)}</p><ul>{notes}</ul>{self.accounting.to_html(index=False, border=0)}"
+        accounting = self.accounting.to_html(index=False, border=0, escape=True)
+        return f"<p>{html.escape(self._said())}</p><ul>{notes}</ul>{accounting}"

@@ -167,7 +167,9 @@ def _account(
         )
     kept = judged.filter(accepted) if entries else judged
     own = [column for column in judged.columns if column not in ADDED]
-    refused = judged.filter(judged[REASON].notnull()).drop(NAIVE, BLANK, "time").rename(reason=REASON, time=TIME_TEXT)
+    why = "reason" if "reason" not in {column.casefold() for column in own} else "rejected_for"
+    refused = judged.filter(judged[REASON].notnull()).drop(NAIVE, BLANK, "time")
+    refused = refused.rename({why: REASON, "time": TIME_TEXT})
     notes = []
     if counts["naive"] and times.tz is None:
         notes.append(

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ibis
 import pandas as pd
 
+from microconv import conditions
 from microconv.durations import Duration
 from microconv.engine import sketch_engine, to_datetime
-from microconv.errors import ParameterError, unknown_name
+from microconv.errors import ParameterError, PlanError, unknown_name
+from microconv.journeys import journey_rule
 from microconv.log import EventLog
-from microconv.plan import Plan
+from microconv.plan import Item, Micro, Plan
 from microconv.reading import load_plan
 from microconv.reduce.funnels import attempts
 from microconv.reduce.occurrences import occurrences
 from microconv.reduce.risk import journeys
-from microconv.steps import Step, funnel_rule
+from microconv.steps import Step, funnel_rule, label
 
 __all__ = ["REDUCTIONS", "reduction_sql"]
 
@@ -48,7 +50,8 @@ def reduction_sql(
       ``"clickhouse"``.
     * ``table`` must have ``user_id`` (text), ``time`` (timestamp, UTC), ``event`` (text), and what the plan and ``by``
       name;
-      ``columns`` gives the types of the latter where they are not text (``{"percent": "float64"}``).
+      ``columns`` gives the types of the latter (``{"percent": "float64"}``) where their use does not tell: what is
+      compared with a number is one, what is summed is one, all else is text.
 
     Raises ``ParameterError`` on an unknown reduction or dialect, or one that cannot express it.
     """
@@ -56,8 +59,10 @@ def reduction_sql(
         raise ParameterError(unknown_name("reduction", reduction, REDUCTIONS))
     engine = sketch_engine(dialect)
     chosen = load_plan(plan) if plan is not None else None
-    types = {"user_id": "string", "time": "timestamp('UTC')", "event": "string"}
-    types |= dict.fromkeys(by, "string") | _plan_columns(chosen) | dict(columns or {})
+    own = {"user_id": "string", "time": "timestamp('UTC')", "event": "string"}
+    read = _read_columns([*(chosen.items if chosen is not None else ()), *_step_items(steps)])
+    types = dict.fromkeys(by, "string") | read | _checked(columns or {})
+    types = own | {column: kind for column, kind in types.items() if column not in own}
     log = EventLog(
         engine=engine,
         table=ibis.table(types, name=table),
@@ -76,22 +81,65 @@ def reduction_sql(
                 within_step=None, optional=(), exclude=(), same=None,
             )  # fmt: skip
             return engine.sql(attempts(log, rule, by))
-        from microconv.conversion import journey_rule
-
         log.require_plan("journeys")
         return engine.sql(journeys(log, journey_rule(log, None, "entry", None, None), by))
     except ibis.common.exceptions.IbisError as error:
         raise ParameterError(f"{dialect} cannot express the reduction {reduction!r}: {error}") from error
 
 
-def _plan_columns(plan: Plan | None) -> dict[str, str]:
-    """Columns that the plan reads, with the type their use suggests."""
-    from microconv import conditions
+def _step_items(steps: Sequence[Step]) -> list[Item]:
+    """The steps that bring conditions of their own; what is wrong with any step is said where the rule is made."""
+    found: list[Item] = []
+    for step in steps if not isinstance(steps, str | Mapping) else ():
+        if isinstance(step, Mapping):
+            try:
+                found.append(Micro(**{"name": label(step), **step}))
+            except (PlanError, TypeError):
+                continue
+    return found
 
+
+def _checked(columns: Mapping[str, str]) -> dict[str, str]:
+    for column, kind in columns.items():
+        try:
+            ibis.dtype(kind)
+        except Exception as error:  # its parser has errors of its own
+            raise ParameterError(
+                f"columns={{{column!r}: {kind!r}}}: that is no type. Write 'string', 'int64', 'float64', 'boolean', "
+                "'date' or 'timestamp'."
+            ) from error
+    return dict(columns)
+
+
+def _read_columns(items: Iterable[Item]) -> dict[str, str]:
+    """The columns that plan items read, with the type that their use suggests."""
     found: dict[str, str] = {}
-    for item in plan.items if plan is not None else ():
-        if item.where:
-            found |= {column: found.get(column, "string") for column in conditions.parse(item.where).columns}
+    for item in items:
+        if item.condition is not None:
+            for column, kind in _compared(item.condition):
+                found[column] = kind or found.get(column, "string")
+    for item in items:
         total, value = getattr(item, "total", None), getattr(item, "value", None)
         found |= {column: "float64" for column in (total.column if total else None, value) if column}
     return found
+
+
+def _compared(condition: conditions.Condition) -> Iterator[tuple[str, str | None]]:
+    """Each column of a condition, with the type of what it is compared with; None where that says nothing."""
+    kinds = {"number": "float64", "boolean": "boolean"}
+    if isinstance(condition, conditions.And | conditions.Or):
+        for part in condition.parts:
+            yield from _compared(part)
+    elif isinstance(condition, conditions.Not):
+        yield from _compared(condition.part)
+    elif isinstance(condition, conditions.Column):
+        yield condition.name, "boolean"
+    elif isinstance(condition, conditions.In):
+        yield condition.column.name, kinds.get(condition.options[0].family)
+    elif isinstance(condition, conditions.Compare):
+        sides = (condition.left, condition.right)
+        for side, other in zip(sides, reversed(sides), strict=True):
+            if isinstance(side, conditions.Column):
+                yield side.name, kinds.get(other.family) if isinstance(other, conditions.Literal) else None
+    else:
+        yield from ((column, None) for column in condition.columns)

@@ -29,10 +29,12 @@ def as_item(log: EventLog, step: Step, what: str = "step") -> Item:
     the log's event names.
     """
     if isinstance(step, str):
-        if not step:
+        if not step.strip():
             raise ParameterError(f"A {what} has no name. Give the name of a plan item or of an event.")
         known = {item.name: item for item in log.plan.items} if log.plan is not None else {}
-        return known[step] if step in known else Micro(name=step, event=step)
+        if step in known:
+            return known[step]
+        step = {"event": step}
     if not isinstance(step, Mapping):
         raise ParameterError(
             f"{what} {shorten(repr(step))} is neither a name nor a mapping such as "

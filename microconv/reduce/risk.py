@@ -67,11 +67,16 @@ def journeys(log: EventLog, rule: JourneyRule, by: Sequence[str] = ()) -> ir.Tab
     return log.engine.materialise(at_entry(log, followed, by))
 
 
-def population(log: EventLog, users: ir.Table) -> dict[str, int]:
-    """How many ``users`` there are in ``journeys``, and how many of them are ever ``at_risk``."""
-    counted = users.agg(users=users.count(), at_risk=users.start.notnull().cast("int64").sum())
+def population(log: EventLog, users: ir.Table, by: int = 0) -> dict[str, int]:
+    """How many ``users`` there are in ``journeys``, how many of them are ever ``at_risk``, in how many ``segments``."""
+    at_risk = users.start.notnull()
+    counted = users.agg(users=users.count(), at_risk=at_risk.cast("int64").sum())
     row = log.engine.fetch(counted).iloc[0]
-    return {"users": int(row["users"]), "at_risk": int(row["at_risk"] or 0)}
+    found = {"users": int(row["users"]), "at_risk": int(row["at_risk"] or 0), "segments": 1}
+    if by:
+        segments = users.filter(at_risk).select(*[f"by_{i}" for i in range(by)]).distinct()
+        found["segments"] = _rows(log, segments)
+    return found
 
 
 def risk_table(
@@ -93,6 +98,8 @@ def risk_table(
     exits = spells.group_by([*keys, "waited", "cause"]).agg(users=spells.count())
     exits = log.engine.materialise(exits)
     kept = "each censored time as it is"
+    if isinstance(max_rows, bool) or not isinstance(max_rows, int) or max_rows < 1:
+        raise ParameterError(f"max_rows={max_rows!r} must be a whole number of at least 1.")
     if _rows(log, exits) > max_rows:
         kept = "censored users at the last event time before (numbers at risk at event times are exact)"
         # Each segment's last time stays: it says how far its curve is known.

@@ -19,6 +19,7 @@ _PUBLIC = {
     "quantiles": "microconv.stats.times",
     "rmst": "microconv.stats.times",
     "survival_at": "microconv.stats.survival",
+    "time_lost": "microconv.stats.competing",
     "wilson": "microconv.stats.proportions",
 }
 
