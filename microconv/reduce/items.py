@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
     from microconv.engine import Engine
-    from microconv.plan import Item
+    from microconv.plan import Item, Total
 
 __all__ = ["TIME", "flagged", "is_plain", "matches", "occurring", "tie_columns", "with_time"]
 
@@ -65,10 +65,10 @@ def occurring(item: Item, timed: ir.Table, ties: Sequence[str] = ()) -> ir.Table
     if total is None:
         numbered = hits.mutate(_number=ibis.row_number().over(ibis.window(group_by="user_id", order_by=order)))
         return numbered.filter(numbered._number + 1 == nth).drop("_number")
-    hits = hits.filter(hits[total.column].notnull())
+    hits = hits.filter(_amount(hits, total).notnull())
     running = ibis.window(group_by="user_id", order_by=order, rows=(None, 0))
-    summed = hits.mutate(_sum=hits[total.column].cast("float64").sum().over(running))
-    reached = summed.filter(summed._sum >= total.at_least)
+    summed = hits.mutate(_sum=_amount(hits, total).sum().over(running))
+    reached = summed.filter(_enough(summed._sum, total))
     numbered = reached.mutate(_number=ibis.row_number().over(ibis.window(group_by="user_id", order_by=order)))
     return numbered.filter(numbered._number == 0).drop("_sum", "_number")
 
@@ -83,8 +83,19 @@ def flagged(item: Item, timed: ir.Table, name: str, ties: Sequence[str]) -> ir.T
     if total is None:
         number = match.cast("int64").sum().over(so_far)
         return timed.mutate(**{name: match & (number == nth)})
-    counted = match & timed[total.column].notnull()
-    amount = counted.ifelse(timed[total.column].cast("float64"), 0.0)
-    reached = timed.mutate(_reached=counted & (amount.sum().over(so_far) >= total.at_least))
+    counted = match & _amount(timed, total).notnull()
+    amount = counted.ifelse(_amount(timed, total), 0.0)
+    reached = timed.mutate(_reached=counted & _enough(amount.sum().over(so_far), total))
     order = reached._reached.cast("int64").sum().over(so_far)
     return reached.mutate(**{name: reached._reached & (order == 1)}).drop("_reached")
+
+
+def _amount(events: ir.Table, total: Total) -> ir.FloatingValue:
+    """What each event adds; NaN, which would swallow the sum, adds nothing."""
+    amount = events[total.column].cast("float64")
+    return ibis.ifelse(amount.isnan(), ibis.null("float64"), amount)
+
+
+def _enough(summed: ir.FloatingValue, total: Total) -> ir.BooleanValue:
+    """Whether a sum is there: 0.7 + 0.2 + 0.1 is 1, though as floats it falls short by a rounding error."""
+    return summed >= total.at_least * (1 - 1e-9)

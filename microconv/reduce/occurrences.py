@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import ibis
 
-from microconv.reduce.items import TIME, is_plain, matches, occurring, with_time
+from microconv.reduce.items import TIME, is_plain, matches, occurring, tie_columns, with_time
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -31,7 +31,7 @@ def occurrences(log: EventLog, items: Sequence[Item]) -> ir.Table:
     users = timed.group_by("user_id").agg(entry=timed[TIME].min(), **plain)
     for i, item in enumerate(items):
         if not is_plain(item):
-            hits = occurring(item, timed)
+            hits = occurring(item, timed, tie_columns(timed, [item]))
             once = hits.group_by("user_id").agg(**{f"at_{i}": hits[TIME].min()})
             users = users.left_join(once, "user_id").drop("user_id_right")
     return users.select("user_id", "entry", *[f"at_{i}" for i in range(len(items))])
