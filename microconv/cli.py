@@ -215,9 +215,11 @@ def _report(options: argparse.Namespace) -> int:
     reading = {
         "columns": _columns(options),
         "time_unit": options.time_unit or "",
-        "time_format": options.time_format,
+        "time_format": " | ".join(options.time_format),
         "tz": options.tz or "",
         "observed_until": options.observed_until or "",
+        "memory_limit": options.memory_limit or "",
+        "temp_directory": options.temp_directory or "",
     }
     page = build_report(
         options.output,

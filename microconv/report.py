@@ -44,6 +44,7 @@ def build_report(
     given = {"events": events, "plan": plan, **dict(parameters or {})}
     runs = {name: _parameters(name, given, folder) for name in chosen}
     _check_all_known(given, chosen)
+    _check_plan(runs)
     _make(folder)
     bar = _bar(chosen, progress)
     for name in bar:
@@ -75,6 +76,16 @@ def _check_all_known(given: Mapping[str, Any], chosen: list[str]) -> None:
             raise ParameterError(unknown_name("parameter of the notebooks", key, known))
     if "output_dir" in given:
         raise ParameterError("output_dir is set by the report: name its folder instead.")
+
+
+def _check_plan(runs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Without a plan, each notebook that takes its question from one must be told it."""
+    for name, values in runs.items():
+        question = next((key for key in ("steps", "target") if key in declared_parameters(name)), None)
+        if values["events"] != "sample" and not values["plan"] and question and not values.get(question):
+            raise ParameterError(
+                f"The notebook {name!r} needs a plan, or {question}: name a plan (microconv plan EVENTS drafts one)."
+            )
 
 
 def _make(folder: Path) -> None:

@@ -195,6 +195,7 @@ def _read(values: Mapping[str, Any]) -> EventLog:
             tz=values["tz"] or None,
             observed_until=values["observed_until"] or None,
             memory_limit=values["memory_limit"] or None,
+            temp_directory=values["temp_directory"] or None,
         )
     if sample:
         log = replace(log, source="the bundled sample shop")
@@ -211,7 +212,7 @@ def _segments(segment: str | None, log: EventLog) -> list[str]:
     columns = [part.strip() for part in segment.split(",")]
     for column in columns:
         if column not in log.columns:
-            raise ParameterError(unknown_name("column segment=", column, log.columns))
+            raise ParameterError("segment: " + unknown_name("column", column, log.columns))
     return columns
 
 
@@ -227,10 +228,10 @@ def _check_names(session: Session, values: Mapping[str, Any]) -> None:
             raise StartError("target is empty and there is no plan to take it from. Give plan or target.")
     else:
         return
-    known = [item.name for item in log.plan.items] if log.plan is not None else []
-    events = list(log.event_counts.index)
+    items = [item.name for item in log.plan.items] if log.plan is not None else []
+    known = list(dict.fromkeys([*items, *log.event_counts.index]))
     for what, names in asked.items():
         for name in names:
-            strange = isinstance(name, str) and name not in ("", "entry", *known, *events)
-            if strange and nearest(name, [*known, *events]):
-                raise StartError(f"{what}: " + unknown_name("plan item or event", name, [*known, *events]))
+            strange = isinstance(name, str) and name not in ("", "entry", *known)
+            if strange and nearest(name, known):
+                raise StartError(f"{what}: " + unknown_name("plan item or event", name, known))

@@ -38,7 +38,7 @@ def time_axis(days: float, most_ticks: int = 9) -> TimeAxis:
     unit = "seconds" if days * 1_440 < 3 else "minutes" if days * 24 <= 3 else "hours" if days <= 3 else "days"
     end = days * _PER_DAY[unit]
     steps = [step for step in _STEPS[unit] if end / step <= most_ticks - 1]
-    fitting = [step for step in steps if math.isclose(end / step, round(end / step), abs_tol=1e-9)]
+    fitting = [step for step in steps if end / step > 3 - 1e-9 and math.isclose(end / step, round(end / step))]
     if fitting:
         step = float(fitting[0])
     elif steps:
