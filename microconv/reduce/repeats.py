@@ -20,6 +20,9 @@ from microconv.reduce.items import TIME, flagged, with_time
 
 __all__ = ["arrivals_with_repeats"]
 
+_NEVER = -(1 << 62)  # before any event
+_DEEP = 8  # steps that one query may hold, each inside the next: compilers of SQL recurse, and give up at some depth
+
 
 def arrivals_with_repeats(log: EventLog, rule: FunnelRule) -> list[ir.Table]:
     """For each step its arrivals ``user_id, _same, start, at``; no event serves two steps of one attempt.
@@ -31,12 +34,19 @@ def arrivals_with_repeats(log: EventLog, rule: FunnelRule) -> list[ir.Table]:
     before = ibis.window(**by_time, rows=(None, -1))
     rows = rows.mutate(_ended=rows[AT].max(where=rows._excluded > 0).over(before), _opens=_opens(rows, rule))
     for step in range(len(rule.steps)):
-        rows = rows.mutate(**{f"_start_{step}": _latest_start(rows, rule, partial(_climbed, rule, step), step)})
+        start = (
+            _latest_start(rows, rule, partial(_climbed, rule, step), step)
+            if step == 0 or any(step in group for group in rule.overlaps)
+            else _next_start(rows, rule, step)
+        )
+        rows = rows.mutate(**{f"_start_{step}": start})
         started = rows[f"_start_{step}"]
         carried = {f"_from_{step}": started.max().over(before)}
         for limit in {limit for limit in rule.within if limit is not None}:
             carried[f"_from_{step}_{limit}"] = started.max().over(ibis.range_window(**by_time, preceding=(limit, 1)))
         rows = rows.mutate(**carried)
+        if step % _DEEP == _DEEP - 1:
+            rows = log.engine.materialise(rows)
     rows = log.engine.materialise(rows)
     found = []
     for step in range(len(rule.steps)):
@@ -72,17 +82,35 @@ def _opens(rows: ir.Table, rule: FunnelRule) -> ir.BooleanValue:
 def _latest_start(rows: ir.Table, rule: FunnelRule, climbed: Callable[[int], list[int]], step: int) -> ir.IntegerValue:
     """The latest attempt that does ``climbed(b)`` in this instant, from step b below ``step`` (-1: its start)."""
     nothing = ibis.null("int64")
-    found = (_climbs(rows, rule, climbed(-1)) & rows._opens).ifelse(rows[AT], nothing)
+    found = [(_climbs(rows, rule, climbed(-1)) & rows._opens).ifelse(rows[AT], nothing)]
     for below in range(step):
-        limit = rule.within[climbed(below)[0]]
-        start = rows[f"_from_{below}" if limit is None else f"_from_{below}_{limit}"]
-        good = _climbs(rows, rule, climbed(below)) & start.notnull()
-        good &= rows._ended.isnull() | (rows._ended < start)
-        if rule.window is not None:
-            good &= rows[AT] - start <= rule.window
-        here = good.fill_null(False).ifelse(start, nothing)
-        found = (found.isnull() | (here > found).fill_null(False)).ifelse(here, found)
-    return found
+        start = _in_time(rows, rule, below, climbed(below)[0])
+        found.append(_climbs(rows, rule, climbed(below)).ifelse(start, nothing))
+    return _latest(found)
+
+
+def _next_start(rows: ir.Table, rule: FunnelRule, step: int) -> ir.IntegerValue:
+    """The same for a step whose events serve no other: whoever is at a step before, earlier or by now, may go on."""
+    found = [rows[f"_start_{below}"] for below in rule.before(step)]
+    found += [_in_time(rows, rule, below, step) for below in rule.before(step)]
+    return (rows[_count((step,))] > 0).ifelse(_latest(found), ibis.null("int64"))
+
+
+def _in_time(rows: ir.Table, rule: FunnelRule, below: int, climbed: int) -> ir.IntegerValue:
+    """The latest attempt that was at ``below`` before this instant and may still do ``climbed`` in it."""
+    limit = rule.within[climbed]
+    start = rows[f"_from_{below}" if limit is None else f"_from_{below}_{limit}"]
+    good = start.notnull() & (rows._ended.isnull() | (rows._ended < start))
+    if rule.window is not None:
+        good &= rows[AT] - start <= rule.window
+    return good.fill_null(False).ifelse(start, ibis.null("int64"))
+
+
+def _latest(moments: Sequence[ir.IntegerValue]) -> ir.IntegerValue:
+    """The latest of some moments, of which any may be null; engines differ in what greatest() makes of nulls."""
+    if len(moments) == 1:
+        return moments[0]
+    return ibis.greatest(*[moment.fill_null(_NEVER) for moment in moments]).nullif(_NEVER)
 
 
 def _climbed(rule: FunnelRule, step: int, below: int) -> list[int]:
@@ -130,7 +158,9 @@ def _instants(log: EventLog, rule: FunnelRule) -> ir.Table:
     timed = with_same(timed, rule)
     flags = [timed[f"_is_{j}"] for j in range(len(rule.steps))]
     sets: set[tuple[int, ...]] = {(j,) for j in range(len(rule.steps))}
-    for group in _groups(rule):
+    for group in rule.overlaps:
+        if len({_what(rule.steps[j]) for j in group}) == 1:
+            continue
         sets |= {chosen for size in range(2, len(group) + 1) for part in combinations(group, size)
                  for chosen, _ in _demands(rule, part)}  # fmt: skip
     counts = {}
