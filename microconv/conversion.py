@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -30,7 +31,12 @@ __all__ = ["TimeToConversion", "journey_rule", "time_to_conversion"]
 
 _QUANTILES = (0.1, 0.25, 0.5, 0.75)
 _MOST_SEGMENTS = 200
-_COLUMNS = "time_days probability ci_low ci_high at_risk events censored n entered person_time_days".split()
+_FLAT = 1.5e-8  # sums of fractions this near are one value
+_COLUMNS = (
+    "time_days probability ci_low ci_high at_risk events censored n entered person_time_days observed_days "
+    "horizon_days rmst_days rmst_ci_low_days rmst_ci_high_days "
+    + " ".join(f"p{p}_days p{p}_ci_low_days p{p}_ci_high_days" for p in (10, 25, 50, 75))
+).split()
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,22 +69,32 @@ def time_to_conversion(
     * ``competing``: events that end a journey otherwise; None takes the plan's, ``()`` none (they are then ignored).
     * ``horizon``: how far the curves go (``"30D"``); None: as far as users were observed.
 
+    * ``confidence``: of all intervals. ``max_rows``: beyond so many counts, the times of censored users are put
+      together (``assumptions`` says so; the curve stays exact at every event).
+
     At risk: every user from the origin on, up to and including the first of the target, a competing end, one of the
-    plan's
-    ``censor`` events, ``observed_until`` and the horizon; the last three censor. Users whose journey had ended before
-    the
-    origin are left out and counted in ``assumptions``. Times are exact.
+    plan's ``censor`` events, ``observed_until`` and the horizon; the last three censor. Of ends at one instant the
+    target counts, then the first competing one. Users whose journey had ended before the origin are left out and
+    counted in ``assumptions``. Times are exact, to the microsecond.
 
     ``.table``, per segment: ``time_days, probability`` (1 - Kaplan-Meier; Aalen-Johansen with competing ends) with
-    ``ci_low, ci_high`` (log-log), ``at_risk, events, censored``. ``.summary``, per segment: users, events, the
-    probability at
-    the horizon, quantiles and the restricted mean of the time, with intervals. ``.tests``: the log-rank test between
-    segments.
-    ``.risk_table``: the counts. Raises ``ParameterError``. Follows R's ``survfit(conf.type = "log-log")`` and
-    ``survdiff``.
+    ``ci_low, ci_high`` (log-log), ``at_risk, events, censored``. ``.summary``, per segment: ``n`` users, ``events``,
+    ``censored``, ``observed_days``, the ``probability`` at ``horizon_days`` (the horizon, else the plan's), the days by
+    which 10, 25, 50, 75 % of all users have converted, and ``rmst_days``, the mean days before converting up to the
+    horizon, with intervals; NaN where the curve does not come that far. ``.tests`` (with ``by``): the log-rank test
+    between segments. ``.risk_table``: the counts.
+
+    Raises ``ParameterError`` for parameters that do not fit the log, nobody at risk, or over 200 segments. A target
+    that never occurs gives zero events and a warning in ``.warnings``. Follows R's
+    ``survfit(conf.type = "log-log")`` and ``survdiff``.
+
+    >>> import microconv as mc
+    >>> found = mc.time_to_conversion(mc.sample_log(), horizon="14D", by="device")
+    >>> found.summary[["device", "n", "events", "probability", "ci_low", "ci_high"]].round(3)
     """
     rule = journey_rule(log, target, origin, competing, horizon)
-    segments = segment_columns(log, by, _COLUMNS)
+    counted = [f"{start}{cause}" for cause in rule.causes for start in ("d_", "events_")]
+    segments = segment_columns(log, by, [*_COLUMNS, *counted])
     users = journeys(log, rule, segments)
     people = population(log, users, len(segments))
     if people["at_risk"] == 0:
@@ -212,9 +228,9 @@ def _quantiles(counts: RiskTable, rule: JourneyRule, confidence: float) -> dict[
             [
                 {
                     "probability": p,
-                    "time_days": _first(part, "probability", p),
-                    "ci_low_days": _first(part, "ci_high", p),
-                    "ci_high_days": _first(part, "ci_low", p),
+                    "time_days": _reached(part, "probability", p),
+                    "ci_low_days": _reached(part, "ci_high", p),
+                    "ci_high_days": _reached(part, "ci_low", p),
                 }
                 for part in parts
                 for p in _QUANTILES
@@ -229,10 +245,21 @@ def _quantiles(counts: RiskTable, rule: JourneyRule, confidence: float) -> dict[
     return columns
 
 
-def _first(curve: pd.DataFrame, column: str, level: float) -> float:
-    """The first time that a cumulative incidence, or a limit of it, reaches a level."""
-    reached = curve.loc[curve[column] >= level - 1e-12, "time_days"]
-    return float(reached.iloc[0]) if len(reached) else float("nan")
+def _reached(curve: pd.DataFrame, column: str, level: float) -> float:
+    """When a cumulative incidence, or a limit of it, reaches a level; the middle of a stretch that is flat at it.
+
+    As ``stats.quantiles`` has it for Kaplan-Meier curves.
+    """
+    time, share = curve["time_days"].to_numpy(), curve[column].to_numpy()
+    last, known = float(time[-1]), ~np.isnan(share)
+    time, share = time[known], share[known]
+    reached = np.flatnonzero(share >= level - _FLAT)
+    passed = np.flatnonzero(share > level + _FLAT)
+    if len(reached) == 0:
+        return math.nan
+    if len(passed) > 0:
+        return float(time[reached[0]] + time[passed[0]]) / 2
+    return (float(time[reached[0]]) + last) / 2 if known[-1] else math.nan
 
 
 def _meaning(summary: pd.DataFrame, by: list[str], rule: JourneyRule, read_at: int | None) -> str:
