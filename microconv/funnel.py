@@ -47,15 +47,15 @@ class FunnelResult(Result):
         data:
         they stay in the engine until you fetch them (``.to_pandas()``).
         """
+        import ibis
+
         number = _step_number(step, self.names)
         if self.users is None or self.log is None:
             raise ParameterError("This funnel does not hold its users.")
         users, engine = self.users, self.log.engine
         reached = [users[f"at_{k}"] for k in range(1, len(self.names) + 1)]
         gone = users.filter(reached[_before(self.optional, number - 1)].notnull(), reached[number - 1].isnull())
-        last = gone.start
-        for k in range(1, number):
-            last = gone[f"at_{k}"].fill_null(last)
+        last = ibis.greatest(*[gone[f"at_{k}"].fill_null(gone.start) for k in range(1, len(self.names) + 1)])
         return gone.select(
             user_id=gone.user_id.cast("string"),
             started=engine.from_micros(gone.start),

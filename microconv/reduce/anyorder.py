@@ -6,7 +6,18 @@ import ibis
 import ibis.expr.types as ir
 
 from microconv.log import EventLog
-from microconv.reduce.chains import AT, SAME, START, USER, FunnelRule, by_key, excluded_events, step_events, union
+from microconv.reduce.chains import (
+    AT,
+    NEVER,
+    SAME,
+    START,
+    USER,
+    FunnelRule,
+    by_key,
+    excluded_events,
+    step_events,
+    union,
+)
 
 __all__ = ["arrivals_any_order"]
 
@@ -36,20 +47,22 @@ def _from_any(log: EventLog, rows: ir.Table, rule: FunnelRule) -> list[ir.Table]
         rows = rows.union(excluded.mutate(_value=nothing, _step=ibis.literal(-1, "int16")))
     keys = [rows[key] for key in rule.keys]
     so_far = ibis.range_window(group_by=keys, order_by=rows[AT], preceding=None, following=0)
-    latest = {f"_last_{j}": rows._value.max(where=rows._step == j).over(so_far) for j in range(len(rule.steps))}
+    latest = {
+        f"_last_{j}": rows._value.max(where=rows._step == j).over(so_far).fill_null(NEVER)
+        for j in range(len(rule.steps))
+    }
     before = ibis.range_window(group_by=keys, order_by=rows[AT], preceding=(None, 1))
     ended = rows[AT].max(where=rows._step == -1).over(before) if excluded is not None else nothing
     seen = log.engine.materialise(rows.mutate(**latest, _ended=ended))
     found = []
     for step in range(len(rule.steps)):
         needed = [seen[f"_last_{j}"] for j in _needed(rule, step)]
-        done = seen.mutate(**{START: needed[0] if len(needed) == 1 else ibis.least(*needed)})
-        for j in _needed(rule, step):  # some engines skip nulls in least()
-            done = done.filter(done[f"_last_{j}"].notnull())
-        done = done.filter(done._step >= 0, done._ended.isnull() | (done._ended < done[START]))
+        start = needed[0] if len(needed) == 1 else ibis.least(*needed)
+        done = seen.filter(seen["_step"] >= 0).select(*rule.keys, AT, "_ended", **{START: start})
+        done = done.filter(done[START] > NEVER, done._ended.isnull() | (done._ended < done[START]))
         if rule.window is not None:
             done = done.filter(done[AT] - done[START] <= rule.window)
-        found.append(done.group_by([*rule.keys, START]).agg(**{AT: done[AT].min()}))
+        found.append(log.engine.materialise(done.group_by([*rule.keys, START]).agg(**{AT: done[AT].min()})))
     return found
 
 

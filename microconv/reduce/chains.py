@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from microconv.plan import Item
 
 __all__ = [
+    "NEVER",
     "FunnelRule",
     "arrivals",
     "by_key",
@@ -33,6 +34,9 @@ __all__ = [
 ]
 
 USER, SAME, START, AT, NUMBER = "user_id", "_same", "start", "at", "_number"
+NEVER = -(
+    1 << 62
+)  # before any event, where a null would do: engines differ in what least() and greatest() make of nulls
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,11 @@ import ibis.expr.types as ir
 
 from microconv.log import EventLog
 from microconv.plan import Item
-from microconv.reduce.chains import AT, SAME, START, USER, FunnelRule, by_key, excluded_events, union, with_same
+from microconv.reduce.chains import AT, NEVER, SAME, START, USER, FunnelRule, by_key, excluded_events, union, with_same
 from microconv.reduce.items import TIME, flagged, with_time
 
 __all__ = ["arrivals_with_repeats"]
 
-_NEVER = -(1 << 62)  # before any event
 _DEEP = 8  # steps that one query may hold, each inside the next: compilers of SQL recurse, and give up at some depth
 
 
@@ -107,10 +106,10 @@ def _in_time(rows: ir.Table, rule: FunnelRule, below: int, climbed: int) -> ir.I
 
 
 def _latest(moments: Sequence[ir.IntegerValue]) -> ir.IntegerValue:
-    """The latest of some moments, of which any may be null; engines differ in what greatest() makes of nulls."""
+    """The latest of some moments, of which any may be null."""
     if len(moments) == 1:
         return moments[0]
-    return ibis.greatest(*[moment.fill_null(_NEVER) for moment in moments]).nullif(_NEVER)
+    return ibis.greatest(*[moment.fill_null(NEVER) for moment in moments]).nullif(NEVER)
 
 
 def _climbed(rule: FunnelRule, step: int, below: int) -> list[int]:

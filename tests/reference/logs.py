@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import random
 from collections.abc import Sequence
 from functools import cache
@@ -86,6 +85,17 @@ def _fresh_name() -> str:
     return f"small_{_made}"
 
 
-def moment(seconds: float) -> dt.datetime:
-    """So many seconds after the start of small logs."""
-    return micros_to_moment(BASE + round(seconds * SECOND))
+def told_events(*stories: str) -> list[Event]:
+    """One user a story: ``A0 B2.5 C3/x`` is an A at second 0, a B at 2.5, and a C at 3 with the item x."""
+    events: list[Event] = []
+    for number, story in enumerate(stories):
+        for word in story.split():
+            told, _, item = word.partition("/")
+            time = BASE + round(float(told[1:]) * SECOND)
+            events.append(Event(len(events), f"u{number}", time, told[0], {"item": item or None}))
+    return events
+
+
+def told_log(*stories: str, until: float | None = None) -> EventLog:
+    """The log of some stories, observed until so many seconds."""
+    return log_of(told_events(*stories), BASE + round(until * SECOND) if until is not None else None)
