@@ -55,10 +55,15 @@ def at_entry(log: EventLog, users: ir.Table, columns: Sequence[str]) -> ir.Table
 
 
 def _text(value: ir.Value) -> ir.StringValue:
-    """A value as text; null for what says nothing: null, NaN, empty text."""
-    if value.type().is_floating():
-        value = ibis.ifelse(value.isnan(), ibis.null(value.type()), value)
-    return value.cast("string").nullif("")
+    """A value as text; null for what says nothing: null, NaN, empty text.
+
+    1.0 is written 1: where only some events carry a whole number, whatever stacked the events made floats of it.
+    """
+    if not value.type().is_floating():
+        return value.cast("string").nullif("")
+    whole = value.try_cast("int64")
+    text = (whole.cast("float64") == value).ifelse(whole.cast("string"), value.cast("string"))
+    return ibis.ifelse(value.isnan(), ibis.null("string"), text)
 
 
 def earliest(*moments: ir.IntegerValue) -> ir.IntegerValue:
