@@ -240,7 +240,9 @@ def test_an_installed_package_finds_the_sample_data(wheel: Path, tmp_path: Path,
     libraries = [path for path in sys.path if path.endswith("site-packages")]
     # An editable install builds with this environment's hatchling: nothing is downloaded.
     beside = {**os.environ, "PYTHONPATH": os.pathsep.join(libraries)}
-    _pip("--python", str(python), "install", "--no-deps", "--no-build-isolation", *what, env=beside)
+    _pip(
+        "--python", str(python), "install", "--no-deps", "--no-build-isolation", "--ignore-installed", *what, env=beside
+    )
     code = (
         f"import sys; sys.path += {libraries!r}\n"
         "import microconv, pathlib\n"
