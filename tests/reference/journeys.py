@@ -61,7 +61,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Journey:
-    """One user: ``start`` None for who is never at risk; ``cause`` 0 is censored, 1 the target, 2 ... the other ends."""
+    """One user: ``start`` None for who is never at risk; ``cause`` 0 is censored, 1 the target, 2 ... other ends."""
 
     user: str
     entry: int
@@ -92,7 +92,7 @@ def journeys(events: Iterable[Event], rule: Rule, until: int, by: Sequence[str] 
         cause = 0
         for number, thing in enumerate((rule.target, *rule.competing), 1):
             at = thing.first(mine)
-            # An end at the very moment when observation ends is still seen; of two ends at one instant the first counts.
+            # An end at the very moment when observation ends is still seen; of two at one instant the first counts.
             if at is not None and (at < stop or (at == stop and cause == 0)):
                 stop, cause = at, number
         start = entry if rule.origin is None else rule.origin.first(mine)
