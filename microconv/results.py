@@ -84,7 +84,7 @@ class Result:
         if isinstance(min_cell, bool) or not isinstance(min_cell, int) or min_cell < 0:
             raise ParameterError(f"min_cell={min_cell!r} must be a whole number of people, 0 or more.")
         small = _small(self.table, min_cell)
-        keys = [column for column in self.table if column == "step" or not _is_number(self.table[column])]
+        keys = [column for column in self.table if column == "step" or _is_name(self.table[column])]
         gone = self.table.loc[small, keys].drop_duplicates() if small is not None else self.table.loc[[], keys]
         table, hidden = _blank(self.table, small)
         extra = {}
@@ -154,6 +154,10 @@ class Result:
 
 def _is_number(column: pd.Series) -> bool:
     return bool(pd.api.types.is_numeric_dtype(column.dtype)) and not pd.api.types.is_bool_dtype(column.dtype)
+
+
+def _is_name(column: pd.Series) -> bool:
+    return not pd.api.types.is_numeric_dtype(column.dtype)  # truth values count as numbers here
 
 
 def _small(frame: pd.DataFrame, min_cell: int) -> Any:
