@@ -91,6 +91,10 @@ def time_to_conversion(
     >>> import microconv as mc
     >>> found = mc.time_to_conversion(mc.sample_log(), horizon="14D", by="device")
     >>> found.summary[["device", "n", "events", "probability", "ci_low", "ci_high"]].round(3)
+        device     n  events  probability  ci_low  ci_high
+    0  desktop  2293     198        0.088   0.077    0.100
+    1   mobile  3210     211        0.067   0.059    0.076
+    2   tablet   500      40        0.082   0.061    0.110
     """
     rule = journey_rule(log, target, origin, competing, horizon)
     counted = [f"{start}{cause}" for cause in rule.causes for start in ("d_", "events_")]
