@@ -25,6 +25,7 @@ __all__ = [
     "MUTED",
     "PALETTE",
     "below",
+    "darker",
     "fit",
     "heading",
     "new_axes",
@@ -197,6 +198,12 @@ def fit(text: str, width: int) -> str:
     import textwrap
 
     return textwrap.fill(text, width)
+
+
+def darker(color: str) -> str:
+    """A colour for letters, which need more contrast than lines."""
+    parts = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+    return "#" + "".join(f"{round(0.72 * part):02X}" for part in parts)
 
 
 def numbers(column: pd.Series) -> np.ndarray:

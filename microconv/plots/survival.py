@@ -16,6 +16,7 @@ from microconv.plots.style import (
     MUTED,
     PALETTE,
     below,
+    darker,
     heading,
     new_axes,
     nothing,
@@ -164,13 +165,14 @@ def _ends(ax: Axes, shown: Shown, axis: TimeAxis, *, named: bool) -> None:
     """The name and last value of each curve, right of the data, set apart where curves end close together."""
     ends = [_last(part, axis) for part in shown.parts]
     top = ax.get_ylim()[1]
-    heights = spread([end / top for end in ends], 0.052)
-    for i, (label, end, height) in enumerate(zip(shown.labels, ends, heights, strict=True)):
+    heights = spread([share / top for _, share in ends], 0.052)
+    for i, (label, (at, share), height) in enumerate(zip(shown.labels, ends, heights, strict=True)):
         color = PALETTE[i % len(PALETTE)]
-        text = f"{label}  {percent(end)}" if named else percent(end)
+        if at < axis.end * (1 - 1e-9):  # nobody was watched longer: a dotted line is no curve
+            ax.hlines(share, at, axis.end, color=color, linestyle=":", linewidth=0.9, zorder=3)
         ax.annotate(
             "",
-            (1.0, min(end / top, 1.0)),
+            (1.0, min(share / top, 1.0)),
             xytext=(1.022, height),
             xycoords="axes fraction",
             textcoords="axes fraction",
@@ -178,20 +180,23 @@ def _ends(ax: Axes, shown: Shown, axis: TimeAxis, *, named: bool) -> None:
             annotation_clip=False,
         )
         ax.annotate(
-            text,
+            f"{label}  {percent(share)}" if named else percent(share),
             (1.026, height),
             xycoords="axes fraction",
             va="center",
             size=9,
-            color=color,
+            color=darker(color),
             weight="bold",
             annotation_clip=False,
         )
 
 
-def _last(part: pd.DataFrame, axis: TimeAxis) -> float:
-    inside = part.loc[part["time_days"] * axis.per_day <= axis.end * (1 + 1e-9), "probability"].dropna()
-    return float(inside.iloc[-1]) if len(inside) else 0.0
+def _last(part: pd.DataFrame, axis: TimeAxis) -> tuple[float, float]:
+    """Where a curve ends inside the axis: the time in its unit, and the share."""
+    inside = part[part["probability"].notna() & (part["time_days"] * axis.per_day <= axis.end * (1 + 1e-9))]
+    if inside.empty:
+        return 0.0, 0.0
+    return float(inside["time_days"].iloc[-1]) * axis.per_day, float(inside["probability"].iloc[-1])
 
 
 def spread(heights: list[float], gap: float) -> list[float]:
@@ -234,7 +239,7 @@ def _at_risk(ax: Axes, shown: Shown, axis: TimeAxis, *, named: bool) -> float:
                 ha="right",
                 va="top",
                 size=_NUMBERS,
-                color=color,
+                color=darker(color),
                 weight="bold",
                 annotation_clip=False,
             )

@@ -102,5 +102,5 @@ def _meaning(log: EventLog, table: pd.DataFrame, users: int) -> str:
     if not odd:
         return f"{text} None of {len(table)} checks asks for a look."
     named = "; ".join(odd[:6]) + ("; ..." if len(odd) > 6 else "")
-    asks = "check asks" if len(odd) == 1 else "checks ask"
-    return f"{text} {len(odd)} of {len(table)} {asks} for a look: {named}."
+    ask = "asks" if len(odd) == 1 else "ask"
+    return f"{text} {len(odd)} of {len(table)} checks {ask} for a look: {named}."
