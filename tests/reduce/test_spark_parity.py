@@ -106,6 +106,14 @@ RULES: dict[str, dict[str, Any]] = {
     "same item": {"same": "item", "steps": ["view", "cart", "purchase"]},
     "repeats": {"steps": ["view", "view", "cart", "view", "purchase"]},
     "overlaps": {"steps": ["view", {"event": "view", "where": "percent > 50"}, "third_view", "purchase"]},
+    "any, optional, exclusion": {"order": "any", "optional": ["signup"], "exclude": ["unsubscribe"]},
+    "strict, nth": {"order": "strict", "steps": ["view", "third_view"]},
+    "repeats, optional, first, same": {
+        "steps": ["view", "signup", "view", "purchase"],
+        "optional": ["signup"],
+        "reentry": "first",
+        "same": "item",
+    },
     "repeats, per step, exclusion": {"steps": ["view", "view", "purchase"], "within_step": "3D", "exclude": ["signup"]},
 }
 
