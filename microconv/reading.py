@@ -213,6 +213,8 @@ def _rejections(engine: Engine, judged: ir.Table) -> list[tuple[str, int, str]]:
 
 def _time_hint(entries: list[tuple[str, int, str]], times: TimeReading) -> str:
     reasons = {reason for reason, *_ in entries}
+    if "unparsable time" in reasons and times.unit is not None:
+        return f" Numbers are read as time_unit={times.unit!r} since 1970, from year 1 to 9999: is it the right unit?"
     if "unparsable time" in reasons:
         return (
             " Times must be ISO-8601 such as 2026-01-31T12:00:00+01:00; "
