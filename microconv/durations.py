@@ -36,7 +36,8 @@ def to_micros(value: Duration, name: str = "duration", *, zero: bool = False) ->
     elif isinstance(value, str):
         micros = _parse(value, name)
     else:
-        bare = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        plain = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        bare = plain and getattr(getattr(value, "dtype", None), "kind", "") != "m"  # NumPy's durations are numbers
         raise ParameterError(
             f"{name}={shorten(repr(value))} "
             + (f"has no unit. Give {_ALLOWED}; for {shorten(value)} days write '{shorten(value)}D'." if bare

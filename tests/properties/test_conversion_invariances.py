@@ -1,4 +1,4 @@
-"""What must not move the answer of ``mc.time_to_conversion``: through ``mc.read_events``, on random logs full of ties."""
+"""What must not move the answer of ``mc.time_to_conversion``: through ``mc.read_events``, on logs full of ties."""
 
 from __future__ import annotations
 
