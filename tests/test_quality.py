@@ -62,8 +62,8 @@ def test_counts_equal_a_loop(seed: int) -> None:
     repeats = collections.Counter((e.user, e.time, e.event) for e in events)
     judged = {"A", "B", "C"}
     tied = sum(len(found) for found in instants.values() if len(found) > 1)
-    of_plan = [[e for e in found if e.event in judged] for found in instants.values()]
-    tied_plan = sum(len(found) for found in of_plan if len({e.event for e in found}) > 1)
+    of_plan = [{e.event for e in found if e.event in judged} for found in instants.values()]
+    tied_plan = sum(len(names) - 1 for names in of_plan if names)
     entry = {user: min(e.time for e in own) for user, own in users.items()}
     first_macro = {user: min((e.time for e in own if e.event == "C"), default=None) for user, own in users.items()}
     per_user = sorted(len(own) for own in users.values())

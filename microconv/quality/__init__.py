@@ -8,6 +8,7 @@ import pandas as pd
 
 from microconv.durations import Duration, format_duration, to_micros
 from microconv.quality.checks import (
+    FAST_EVENTS,
     calendar_checks,
     judged_alone,
     maturity_checks,
@@ -47,7 +48,7 @@ def quality(log: EventLog, *, horizon: Duration | None = None, by: str | None = 
     within = to_micros(horizon, "horizon") if horizon is not None else _plan_horizon(log)
     macros = list(log.plan.macros) if log.plan is not None else []
     named = judged_alone(log)
-    users = reductions.user_activity(log, macros, named)
+    users = reductions.user_activity(log, macros, named, FAST_EVENTS)
     counts = log.engine.fetch(reductions.totals(users)).iloc[0]
     days, events = days_frame(log), events_frame(log)
     extra = {"days": days, "events": events, "rejected": rejected_frame(log)}

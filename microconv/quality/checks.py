@@ -29,7 +29,7 @@ __all__ = [
     "user_checks",
 ]
 
-FAST_EVENTS = 60  # events of one user within one clock minute that no person makes
+FAST_EVENTS = 60  # events of one user in less than a minute, as no person makes them
 _MANY_EVENTS = 100  # below this, a user with far more events than others is merely busy
 _ARRIVALS = (
     "received_at",
@@ -85,14 +85,14 @@ def order_checks(log: EventLog, counts: pd.Series, of_plan: int) -> Iterator[tup
         "events that share user and instant with another",
     )
     if of_plan:
-        share = _part(counts["tied_named"], of_plan)
+        share = _part(counts["ordered"], of_plan)
         yield _check(
             "ties between plan events",
-            counts["tied_named"],
+            counts["ordered"],
             "events",
             share,
             share >= 0.1,
-            "different plan events of a user at one instant, which the plan's order puts in a row; look from 10%",
+            "plan events at the instant of another, which only the plan's order puts after it; look from 10%",
         )
     share = _part(counts["repeated"], events)
     yield _check(
@@ -162,7 +162,7 @@ def calendar_checks(log: EventLog, days: pd.DataFrame, last: int, within: int | 
 
 def user_checks(log: EventLog, users: Any, total: int) -> Iterator[tuple[Any, ...]]:
     yield _check("users", total, "users", 1.0, False, "distinct user_id of accepted events")
-    spread = log.engine.fetch(reductions.activity(users, FAST_EVENTS))
+    spread = log.engine.fetch(reductions.activity(users))
     per_user = spread["events"].to_numpy()
     weight = spread["users"].to_numpy()
     quartiles = [_quantile(per_user, weight, p) for p in (0.25, 0.5, 0.75, 0.99)]
@@ -184,7 +184,7 @@ def user_checks(log: EventLog, users: Any, total: int) -> Iterator[tuple[Any, ..
         _part(rows, log.rows_accepted),
         number > 0,
         f"more than {fence:,} events (five times what 99% of users have, or three quartile ranges above the third "
-        f"quartile on a log scale; at least {_MANY_EVENTS}), or {FAST_EVENTS} and more within a clock minute; "
+        f"quartile on a log scale; at least {_MANY_EVENTS}), or {FAST_EVENTS} and more within a minute; "
         "share of events; look at any",
     )
 

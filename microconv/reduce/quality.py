@@ -40,52 +40,46 @@ MINUTE = 60_000_000
 _MOST_EVENTS = 10_000
 
 
-def user_activity(log: EventLog, macros: Sequence[Macro], named: Sequence[str]) -> ir.Table:
+def user_activity(log: EventLog, macros: Sequence[Macro], named: Sequence[str], burst: int) -> ir.Table:
     """One row per user: ``entry, last`` and ``macro_at`` (the first of ``macros``; microseconds since 1970),
-    ``events``, ``tied`` (that share their instant with another), ``tied_named`` (both of ``named``, and of different
-    names), ``repeated`` (beyond the first of one name at one instant), ``fastest`` (most within a clock minute). One
-    scan; the table is kept in the engine.
+    ``events``, ``tied`` (that share their instant with another), ``ordered`` (that come right after another of
+    ``named`` at the same instant), ``repeated`` (beyond the first of one name at one instant), ``fast`` (1: ever
+    ``burst`` events in less than a minute). One sorted scan of the events; the table is kept in the engine.
     """
     timed = with_time(log.engine, log.table)
     hits = [matches(macro, timed) for macro in macros]
     is_macro = reduce(lambda a, b: a | b, hits) if hits else ibis.literal(False)
-    rows = timed.select("user_id", "event", TIME, macro=is_macro.ifelse(1, 0))
-    names = rows.group_by(["user_id", TIME, "event"]).agg(n=rows.count(), macro=rows.macro.max())
-    in_plan = names.event.isin(list(named)) if named else ibis.literal(False)
-    names = names.mutate(kinds=in_plan.ifelse(1, 0), of_plan=in_plan.ifelse(names.n, 0))
-    instants = names.group_by(["user_id", TIME]).agg(
-        n=names.n.sum(),
-        repeated=(names.n - 1).sum(),
-        macro=names.macro.max(),
-        kinds=names.kinds.sum(),
-        of_plan=names.of_plan.sum(),
+    other = (~timed.event.isin(list(named))).ifelse(1, 0) if named else ibis.literal(1, "int8")
+    rows = timed.select("user_id", "event", TIME, macro=is_macro.ifelse(1, 0), other=other)
+    in_order = ibis.window(group_by=rows.user_id, order_by=[rows[TIME], rows.other, rows.event])
+    beside = rows.mutate(
+        before=rows[TIME].lag().over(in_order),
+        after=rows[TIME].lead().over(in_order),
+        name_before=rows.event.lag().over(in_order),
+        burst_start=rows[TIME].lag(burst - 1).over(in_order),
     )
-    minutes = instants.group_by(["user_id", (instants[TIME] // MINUTE).name("minute")]).agg(
-        n=instants.n.sum(),
-        tied=instants.n.sum(where=instants.n > 1).fill_null(0),
-        tied_named=instants.of_plan.sum(where=instants.kinds > 1).fill_null(0),
-        repeated=instants.repeated.sum(),
-        first=instants[TIME].min(),
-        last=instants[TIME].max(),
-        macro_at=instants[TIME].min(where=instants.macro == 1),
-    )
-    users = minutes.group_by("user_id").agg(
-        entry=minutes["first"].min(),
-        last=minutes["last"].max(),
-        macro_at=minutes.macro_at.min(),
-        events=minutes.n.sum().cast("int64"),
-        tied=minutes.tied.sum().cast("int64"),
-        tied_named=minutes.tied_named.sum().cast("int64"),
-        repeated=minutes.repeated.sum().cast("int64"),
-        fastest=minutes.n.max().cast("int64"),
+    same = (beside.before == beside[TIME]).fill_null(False)
+    repeated = same & (beside.name_before == beside.event)
+    # The names of the plan come first at an instant: what stands before one of them is one of them.
+    ordered = same & (beside.other == 0) & (beside.name_before != beside.event)
+    tied = same | (beside.after == beside[TIME]).fill_null(False)
+    fast = (beside[TIME] - beside.burst_start < MINUTE).fill_null(False)
+    users = beside.group_by("user_id").agg(
+        entry=beside[TIME].min(),
+        last=beside[TIME].max(),
+        macro_at=beside[TIME].min(where=beside.macro == 1),
+        events=beside.count(),
+        tied=tied.ifelse(1, 0).sum().cast("int64"),
+        ordered=ordered.ifelse(1, 0).sum().cast("int64"),
+        repeated=repeated.ifelse(1, 0).sum().cast("int64"),
+        fast=fast.ifelse(1, 0).max(),
     )
     return log.engine.materialise(users)
 
 
-def activity(users: ir.Table, fast: int) -> ir.Table:
-    """How many users have so many events: ``events, fast, users``; ``fast``: at least ``fast`` of them in a minute."""
-    counted = users.select("events", fast=(users.fastest >= fast).ifelse(1, 0))
-    return counted.group_by(["events", "fast"]).agg(users=counted.count()).order_by(["events", "fast"])
+def activity(users: ir.Table) -> ir.Table:
+    """How many users have so many events: ``events, fast, users``, by ``events``."""
+    return users.group_by(["events", "fast"]).agg(users=users.count()).order_by(["events", "fast"])
 
 
 def totals(users: ir.Table) -> ir.Table:
@@ -96,7 +90,7 @@ def totals(users: ir.Table) -> ir.Table:
     return users.agg(
         users=users.count(),
         tied=users.tied.sum().cast("int64"),
-        tied_named=users.tied_named.sum().cast("int64"),
+        ordered=users.ordered.sum().cast("int64"),
         repeated=users.repeated.sum().cast("int64"),
         last=users["last"].max(),
         converted=users.macro_at.notnull().cast("int64").sum(),
