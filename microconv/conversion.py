@@ -208,7 +208,10 @@ def _mean(counts: RiskTable, rule: JourneyRule, day: float, confidence: float) -
 
 
 def _at_horizon(counts: RiskTable, rule: JourneyRule, day: float, confidence: float) -> dict[str, np.ndarray]:
-    """The share converted by the horizon; NaN for segments not observed that long."""
+    """The share converted by the horizon; NaN for segments not observed that long.
+
+    Where nobody has converted the upper limit is -ln(1 - confidence) over the users known not to have.
+    """
     if rule.competing:
         read = probability_at(aalen_johansen(counts, confidence), [day])
         read = read[read["cause"] == rule.target.name]
@@ -216,7 +219,13 @@ def _at_horizon(counts: RiskTable, rule: JourneyRule, day: float, confidence: fl
     else:
         read = survival_at(kaplan_meier(counts, confidence), [day])
         low, high, probability = 1 - read["ci_high"], 1 - read["ci_low"], 1 - read["survival"]
-    return {"probability": probability.to_numpy(), "ci_low": low.to_numpy(), "ci_high": high.to_numpy()}
+    found = {"probability": probability.to_numpy(), "ci_low": low.to_numpy(), "ci_high": high.to_numpy().copy()}
+    for row, place in enumerate(counts.blocks()):
+        if found["probability"][row] == 0:  # no conversion is no proof that there is none: the rule of three
+            block = counts.frame.iloc[place]
+            known = block["entered"].sum() - block.loc[block["time_days"] < day - 1e-9, "censored"].sum()
+            found["ci_high"][row] = min(1.0, -np.log(1 - confidence) / known)
+    return found
 
 
 def _quantiles(counts: RiskTable, rule: JourneyRule, confidence: float) -> dict[str, np.ndarray]:

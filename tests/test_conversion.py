@@ -516,3 +516,16 @@ def test_olist_leads_by_origin(real_data: Path) -> None:
     clean = mc.time_to_conversion(log, target="won", origin="contact", by="origin")
     assert clean.summary[["n", "events"]].sum().tolist() == [7_999, 841]
     assert any("1 of 8,000 users never come to the origin" in text for text in clean.assumptions)
+
+
+def test_a_segment_without_conversions_is_not_certain_to_have_none() -> None:
+    rows = [(f"{device}{n}", "visit", 0, device) for device in "ab" for n in range(50)]
+    rows += [(f"a{n}", "buy", n + 1, "a") for n in range(9)] + [("c", "visit", 90, "a")]
+    frame = pd.DataFrame(rows, columns=["user_id", "event", "day", "device"])
+    frame["time"] = pd.Timestamp("2026-01-01", tz="UTC") + pd.to_timedelta(frame.pop("day"), unit="D")
+    log = mc.read_events(frame)
+    for competing in ((), ("unsubscribe",)):
+        found = mc.time_to_conversion(log, target="buy", by="device", horizon="30D", competing=competing).summary
+        none = found[found["device"] == "b"].iloc[0]
+        assert (none["probability"], none["ci_low"]) == (0, 0)
+        assert none["ci_high"] == pytest.approx(2.9957 / 50, abs=1e-5)
