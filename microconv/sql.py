@@ -119,8 +119,8 @@ def _read_columns(items: Iterable[Item]) -> dict[str, str]:
             for column, kind in _compared(item.condition):
                 found[column] = kind or found.get(column, "string")
     for item in items:
-        total, value = getattr(item, "total", None), getattr(item, "value", None)
-        found |= {column: "float64" for column in (total.column if total else None, value) if column}
+        if (total := getattr(item, "total", None)) is not None:
+            found[total.column] = "float64"
     return found
 
 

@@ -1,4 +1,4 @@
-"""Durations: strings and timedeltas in, whole microseconds out; everything else is an error that says how to write it."""
+"""Durations: strings and timedeltas in, whole microseconds out; all else is an error that says how to write it."""
 
 from __future__ import annotations
 
