@@ -69,7 +69,7 @@ def meets(condition: str, row: dict[str, Any]) -> bool:
 
 
 @given(whole, whole, st.lists(rows, min_size=30, max_size=60))
-@settings(max_examples=300)
+@settings(max_examples=200)
 def test_no_row_meets_two_conditions_that_are_called_disjoint(a: str, b: str, table: list[dict[str, Any]]) -> None:
     claimed = disjoint(parse(a), parse(b))
     assert claimed == disjoint(parse(b), parse(a))

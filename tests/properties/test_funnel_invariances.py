@@ -50,7 +50,7 @@ def relabelled(events: list[Event], rng: random.Random) -> list[Event]:
 
 @pytest.mark.parametrize("change", [shuffled, relabelled])
 @given(cases(), seeds, st.sampled_from([[], ["device"]]))
-@settings(max_examples=10)
+@settings(max_examples=6)
 def test_rows_in_any_order_and_users_of_any_name(
     change: Callable[[list[Event], random.Random], list[Event]], case: Case, seed: int, by: list[str]
 ) -> None:
@@ -59,7 +59,7 @@ def test_rows_in_any_order_and_users_of_any_name(
 
 
 @given(cases(), seeds, st.integers(-(10**15), 10**15))
-@settings(max_examples=10)
+@settings(max_examples=6)
 def test_a_shift_in_time(case: Case, seed: int, shift: int) -> None:
     events, until = events_of(seed)
     moved = [replace(event, time=event.time + shift) for event in events]
@@ -67,7 +67,7 @@ def test_a_shift_in_time(case: Case, seed: int, shift: int) -> None:
 
 
 @given(cases(orders=("ordered", "any")), seeds)
-@settings(max_examples=10)
+@settings(max_examples=6)
 def test_an_irrelevant_event(case: Case, seed: int) -> None:
     """Of any user, at any time of the observation; an order of strict is about such events, so it is left out."""
     events, until = events_of(seed)
@@ -82,7 +82,7 @@ def test_an_irrelevant_event(case: Case, seed: int) -> None:
 
 
 @given(cases(), seeds)
-@settings(max_examples=5)
+@settings(max_examples=3)
 def test_the_zone_in_which_times_are_written(case: Case, seed: int) -> None:
     """As instants of UTC, as instants of another zone, as wall-clock times of a zone, as text with an offset."""
     events, until = events_of(seed)
@@ -106,7 +106,7 @@ def test_the_zone_in_which_times_are_written(case: Case, seed: int) -> None:
 
 
 @given(cases(), seeds)
-@settings(max_examples=5)
+@settings(max_examples=3)
 def test_user_ids_as_numbers_or_as_text(case: Case, seed: int) -> None:
     events, until = events_of(seed)
     frame = frame_of(events)

@@ -57,7 +57,7 @@ def counted(case: Case, events: Sequence[Event], until: int, **more: Any) -> pd.
 
 
 @given(cases(), seeds, st.booleans(), st.sampled_from([4, 9]), st.integers(0, 4))
-@settings(max_examples=60)
+@settings(max_examples=50)
 def test_every_user_counts_as_an_exhaustive_search_counts_them(
     case: Case, seed: int, ids: bool, span: int, more: int
 ) -> None:
@@ -68,7 +68,7 @@ def test_every_user_counts_as_an_exhaustive_search_counts_them(
 
 
 @given(cases(orders=("ordered",)), seeds)
-@settings(max_examples=15)
+@settings(max_examples=10)
 def test_one_event_for_several_steps(case: Case, seed: int) -> None:
     events = random_events(random.Random(seed), 25, names="ABCDX", most=6, span=5)
     until = max(event.time for event in events) + SECOND
@@ -127,7 +127,7 @@ def each_step_once(events: Sequence[Event], steps: str) -> list[Event]:
 
 
 @given(steps_of("ABC", plain=True), seeds, st.sampled_from([1, 3, 20]))
-@settings(max_examples=12)
+@settings(max_examples=10)
 def test_clickhouse_counts_the_same(steps: tuple[dict[str, Any], ...], seed: int, window: int) -> None:
     """Any steps, repeated or overlapping, and ties: its default mode lets an event serve several steps, strict_once
     does not."""
@@ -137,7 +137,7 @@ def test_clickhouse_counts_the_same(steps: tuple[dict[str, Any], ...], seed: int
 
 
 @given(st.integers(1, 4), seeds, st.sampled_from([1, 3, 20]))
-@settings(max_examples=8)
+@settings(max_examples=6)
 def test_clickhouse_counts_the_same_on_tame_logs(n: int, seed: int, window: int) -> None:
     """Different steps: strict_increase without ties, strict_deduplication where nobody repeats a step, strict_order
     where nobody does, without ties (it ends at the first stranger, and lets steps repeat)."""
