@@ -180,30 +180,39 @@ def _linked(
     sources: Sequence[ir.Table], events: ir.Table, excluded: ir.Table | None, rule: FunnelRule, step: int
 ) -> ir.Table:
     """Arrivals at a step: each of its events takes the latest attempt that is at a step before and still in time."""
+    # One number orders the rows: at one instant the step before comes first, then this step, then what excludes. Rows
+    # are many here and every column of theirs is sorted, so there is none that another tells: who is at the first step
+    # has just started.
     nothing = ibis.null("int64")
-    parts = [source.select(*rule.keys, AT, START).mutate(_kind=ibis.literal(0, "int8")) for source in sources]
-    parts.append(events.select(*rule.keys, AT).mutate(**{START: nothing}, _kind=ibis.literal(1, "int8")))
-    if excluded is not None:
-        parts.append(excluded.select(*rule.keys, AT).mutate(**{START: nothing}, _kind=ibis.literal(2, "int8")))
+    from_first = rule.before(step) == [0]
+    parts = []
+    for kind, tables in enumerate((sources, [events], [excluded] if excluded is not None else [])):
+        for table in tables:
+            start = {} if from_first else {START: table[START] if kind == 0 else nothing}
+            parts.append(table.select(*rule.keys, _order=table[AT] * 4 + kind, **start))
     rows = ibis.union(*parts)
     keys = [rows[key] for key in rule.keys]
-    # At one instant the step before comes first, then this step, then what excludes.
-    so_far = ibis.window(group_by=keys, order_by=[rows[AT], rows._kind], rows=(None, 0))
+    kind = rows["_order"] % 4
+    start = (kind == 0).ifelse(rows["_order"] // 4, nothing) if from_first else rows[START]
+    so_far = ibis.window(group_by=keys, order_by=rows["_order"], rows=(None, 0))
     within = rule.within[step]
     in_reach = (
-        so_far if within is None else ibis.range_window(group_by=keys, order_by=rows[AT], preceding=within, following=0)
+        so_far
+        if within is None
+        else ibis.range_window(group_by=keys, order_by=rows["_order"], preceding=4 * within + 1, following=0)
     )
-    latest = rows.mutate(_from=rows[START].max().over(in_reach))
+    latest = rows.mutate(_from=start.max().over(in_reach))
     if excluded is not None:
-        latest = latest.mutate(_ended=(rows._kind == 2).ifelse(rows[AT], nothing).max().over(so_far))
-    reached = latest.filter(latest._kind == 1, latest._from.notnull())
+        latest = latest.mutate(_ended=(kind == 2).ifelse(rows["_order"] // 4, nothing).max().over(so_far))
+    reached = latest.filter(latest["_order"] % 4 == 1, latest["_from"].notnull())
+    reached = reached.mutate(**{AT: reached["_order"] // 4})
     if excluded is not None:
-        reached = reached.filter(reached._ended.isnull() | (reached._ended < reached._from))
+        reached = reached.filter(reached["_ended"].isnull() | (reached["_ended"] < reached["_from"]))
     if rule.window is not None:
-        reached = reached.filter(reached[AT] - reached._from <= rule.window)
+        reached = reached.filter(reached[AT] - reached["_from"] <= rule.window)
     if rule.has_within:  # every arrival counts: the next step is timed from it
-        return reached.select(*rule.keys, AT, **{START: reached._from}).distinct()
-    return reached.group_by([*rule.keys, reached._from.name(START)]).agg(**{AT: reached[AT].min()})
+        return reached.select(*rule.keys, AT, **{START: reached["_from"]}).distinct()
+    return reached.group_by([*rule.keys, reached["_from"].name(START)]).agg(**{AT: reached[AT].min()})
 
 
 def _linked_strictly(
