@@ -50,6 +50,7 @@ class EventLog:
     notes: tuple[str, ...] = ()
     filters: tuple[str, ...] = ()
     fingerprint: str = ""
+    plan_notes: tuple[str, ...] = field(default=(), repr=False)  # those of the notes that are about the plan
 
     @property
     def rows_read(self) -> int:
@@ -121,7 +122,8 @@ class EventLog:
         """The same events under another plan."""
         from microconv.reading import fit_plan, load_plan
 
-        return fit_plan(replace(self, plan=load_plan(plan)))
+        own = tuple(note for note in self.notes if note not in self.plan_notes)
+        return fit_plan(replace(self, plan=load_plan(plan), notes=own, plan_notes=()))
 
     def filter(
         self,

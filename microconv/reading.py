@@ -282,7 +282,7 @@ def fit_plan(log: EventLog) -> EventLog:
     notes = tuple(check_events(plan, [*log.event_counts.index, *(set(named) - absent)])) if absent else ()
     for note in notes:
         warnings.warn(note, MicroconvWarning, stacklevel=3)
-    return replace(log, notes=(*log.notes, *notes))
+    return replace(log, notes=(*log.notes, *notes), plan_notes=notes)
 
 
 def _total_column(item: Any) -> str | None:
