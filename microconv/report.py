@@ -162,11 +162,11 @@ def _section(path: Path, said: set[str]) -> tuple[str, str]:
 
 
 def _markdown(source: str) -> str:
-    """Markdown one level of headings down (the page has the first), without the links that a notebook puts on them."""
-    from nbconvert.filters.markdown_mistune import markdown2html_mistune
+    """Markdown one level of headings down (the page has the first); markup that is written in it stays text."""
+    import mistune
 
-    text = markdown2html_mistune(_HEADING.sub(lambda match: f"#{match[1]} ", source))
-    return re.sub(r'<a class="anchor-link"[^>]*>.*?</a>', "", text)
+    render = mistune.create_markdown(escape=True)
+    return str(render(_HEADING.sub(lambda match: f"#{match[1]} ", source)))
 
 
 def _output(output: Any) -> str:

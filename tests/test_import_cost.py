@@ -10,7 +10,7 @@ import pytest
 
 import microconv
 
-HEAVY = ["lifelines", "matplotlib", "nbconvert", "papermill", "pyspark", "scipy", "seaborn", "statsmodels"]
+HEAVY = ["lifelines", "matplotlib", "mistune", "papermill", "pyspark", "scipy", "seaborn", "statsmodels"]
 AT_MOST = 1.5  # times the cost of `import pandas`
 ROUNDS = 5
 
