@@ -114,6 +114,14 @@ def funnel(
     ``ParameterError``.
     Follows ClickHouse's ``windowFunnel`` where ``reentry="latest"``, ``order="ordered"`` and no two events share an
     instant.
+
+    >>> import microconv as mc
+    >>> found = mc.funnel(mc.sample_log(), ["session_start", "add_to_cart", "purchase"], window="7D")
+    >>> found.table[["step", "name", "users", "rate", "ci_low", "ci_high"]].round(3)
+       step           name  users   rate  ci_low  ci_high
+    0     1  session_start   6003  1.000   0.999    1.000
+    1     2    add_to_cart   1262  0.210   0.200    0.221
+    2     3       purchase    187  0.031   0.027    0.036
     """
     from microconv.presets import settings
 

@@ -78,6 +78,15 @@ def read_events(
 
     Raises ``SourceError`` (nothing readable, a column missing, no row usable), ``PlanError`` (the plan is faulty or
     names columns the events lack) and ``ParameterError``. Warns (``MicroconvWarning``) of what it took for granted.
+
+    >>> import microconv as mc
+    >>> rows = pd.DataFrame({"visitor": [7, 7, 8], "at": [0, 86_400, 90_000], "event": ["visit", "purchase", "visit"]})
+    >>> log = mc.read_events(rows, columns={"user_id": "visitor", "time": "at"}, time_unit="s")
+    >>> log.accounting[["reason", "rows"]]
+         reason  rows
+    0  accepted     3
+    >>> log.observed_until.isoformat()
+    '1970-01-02T01:00:00+00:00'
     """
     if exact_duplicates not in ("keep", "reject"):
         raise ParameterError(unknown_name("exact_duplicates", exact_duplicates, ["keep", "reject"]))
