@@ -33,6 +33,7 @@ __all__ = [
     "with_same",
 ]
 
+_PART_ROWS = 5_000_000
 USER, SAME, START, AT, NUMBER = "user_id", "_same", "start", "at", "_number"
 NEVER = -(
     1 << 62
@@ -154,9 +155,23 @@ def arrivals(log: EventLog, rule: FunnelRule) -> list[ir.Table]:
     for step in range(1, len(rule.steps)):
         sources = [found[earlier] for earlier in rule.before(step)]
         link = _linked_strictly if rule.order == "strict" else _linked
-        reached = link(sources, events[step], excluded, rule, step)
-        found.append(log.engine.materialise(reached))
+        # The first link sorts by far the most rows; users are independent, so it can be made of them in parts.
+        parts = _parts(log.rows_accepted) if step == 1 else 1
+        linked = []
+        for part in range(parts):
+            mine, theirs = [_part(table, part, parts) for table in sources], _part(events[step], part, parts)
+            linked.append(log.engine.materialise(link(mine, theirs, excluded, rule, step)))
+        found.append(union(linked))
     return found
+
+
+def _parts(rows: int) -> int:
+    """In how many parts users are taken: powers of two, so that memory stays within bounds and scans stay few."""
+    return 1 if rows <= _PART_ROWS else 2 if rows <= 4 * _PART_ROWS else 4
+
+
+def _part(table: ir.Table, part: int, parts: int) -> ir.Table:
+    return table if parts == 1 else table.filter((table[USER].hash() & (parts - 1)) == part)
 
 
 def _first_only(first: ir.Table, rule: FunnelRule) -> ir.Table:
