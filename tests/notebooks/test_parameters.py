@@ -195,3 +195,17 @@ def test_a_notebook_of_another_form(tmp_path: Path, cell: str, message: str) -> 
     path.write_text("{}")
     with pytest.raises(NotebookError, match="is not a notebook that can be read"):
         declared_parameters(path)
+
+
+def test_an_installed_package_finds_its_own_notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from microconv.notebooks import files
+
+    package = tmp_path / "site-packages" / "microconv"
+    monkeypatch.setattr(files, "__file__", str(package / "notebooks" / "files.py"))
+    with pytest.raises(NotebookError, match="Install microconv anew"):
+        files.list_notebooks()
+    bundled = package / "_bundled" / "notebooks"
+    bundled.mkdir(parents=True)
+    (bundled / "zebra.ipynb").write_text("{}")
+    (bundled / "funnel.ipynb").write_text("{}")
+    assert files.list_notebooks() == {"funnel": bundled / "funnel.ipynb", "zebra": bundled / "zebra.ipynb"}
