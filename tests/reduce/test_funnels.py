@@ -57,7 +57,7 @@ def counted(case: Case, events: Sequence[Event], until: int, **more: Any) -> pd.
 
 
 @given(cases(), seeds, st.booleans(), st.sampled_from([4, 9]), st.integers(0, 4))
-@settings(max_examples=50)
+@settings(max_examples=40)
 def test_every_user_counts_as_an_exhaustive_search_counts_them(
     case: Case, seed: int, ids: bool, span: int, more: int
 ) -> None:
