@@ -11,7 +11,7 @@ import pandas as pd
 
 from microconv.durations import MICROS_PER_DAY, Duration, format_duration, to_micros
 from microconv.errors import ParameterError, unknown_name
-from microconv.reduce.funnels import attempts, durations, reach_counts, waiting_counts
+from microconv.reduce.funnels import attempts, durations, lost_users, reach_counts, waiting_counts
 from microconv.results import Result
 from microconv.stats.proportions import wilson
 from microconv.steps import Step, funnel_rule, label, segment_columns
@@ -42,27 +42,14 @@ class FunnelResult(Result):
         """The users who reached the step before ``step`` (the last not optional) but not ``step``, in the engine.
 
         Columns: ``user_id`` (text), ``started`` and ``last_step_at`` (UTC), ``last_step`` (how far they got) and
-        ``open`` (an
-        attempt of theirs may still get there). ``step`` is a name or a number from 2. Users and times are personal
-        data:
-        they stay in the engine until you fetch them (``.to_pandas()``).
+        ``open`` (an attempt of theirs may still get there). ``step`` is a name or a number from 2. Users and times are
+        personal data: they stay in the engine until you fetch them (``.to_pandas()``).
         """
-        import ibis
-
         number = _step_number(step, self.names)
         if self.users is None or self.log is None:
             raise ParameterError("This funnel does not hold its users.")
-        users, engine = self.users, self.log.engine
-        reached = [users[f"at_{k}"] for k in range(1, len(self.names) + 1)]
-        gone = users.filter(reached[_before(self.optional, number - 1)].notnull(), reached[number - 1].isnull())
-        last = ibis.greatest(*[gone[f"at_{k}"].fill_null(gone.start) for k in range(1, len(self.names) + 1)])
-        return gone.select(
-            user_id=gone.user_id.cast("string"),
-            started=engine.from_micros(gone.start),
-            last_step_at=engine.from_micros(last),
-            last_step=gone.level,
-            open=gone.open,
-        )
+        before = _before(self.optional, number - 1) + 1
+        return lost_users(self.log, self.users, len(self.names), before, number)
 
 
 def funnel(

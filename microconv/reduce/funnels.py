@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from microconv.log import EventLog
 
-__all__ = ["attempts", "durations", "reach_counts", "waiting_counts"]
+__all__ = ["attempts", "durations", "lost_users", "reach_counts", "waiting_counts"]
 
 _LEVEL_BITS = 52  # a level and a start share one int64: 2^52 microseconds are 142 years
 
@@ -190,6 +190,20 @@ def _still_going(table: ir.Table, rule: FunnelRule, step: int, until: int) -> ir
     if longest is not None and None not in limits:
         table = table.filter(table[AT] + longest > until)
     return table.select(*columns)
+
+
+def lost_users(log: EventLog, users: ir.Table, steps: int, before: int, missed: int) -> ir.Table:
+    """The users whose counted attempt reached step ``before`` but not ``missed``, with times in UTC."""
+    engine = log.engine
+    gone = users.filter(users[f"at_{before}"].notnull(), users[f"at_{missed}"].isnull())
+    last = ibis.greatest(*[gone[f"at_{k}"].fill_null(gone.start) for k in range(1, steps + 1)])
+    return gone.select(
+        user_id=gone.user_id.cast("string"),
+        started=engine.from_micros(gone.start),
+        last_step_at=engine.from_micros(last),
+        last_step=gone.level,
+        open=gone.open,
+    )
 
 
 def reach_counts(log: EventLog, users: ir.Table, steps: int, by: int = 0) -> pd.DataFrame:

@@ -6,6 +6,7 @@ the names of their modules, so that nothing is imported that is not loaded.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -100,8 +101,7 @@ def _relation(relation: Any, work: Work) -> Staged:
 
 
 def _lazy(frame: Any, work: Work) -> Staged:
-    import polars as pl
-
+    pl = sys.modules["polars"]  # whoever hands over a Polars frame has it loaded
     try:
         if any(kind == pl.Object for kind in frame.collect_schema().values()):
             return stage_arrow(_polars(frame.collect()), "lazy Polars frame", work)
@@ -129,8 +129,7 @@ def _arrow(source: Any, kind: str, work: Work) -> Any:
 
 
 def _polars(frame: Any) -> pa.Table:
-    import polars as pl
-
+    pl = sys.modules["polars"]
     objects = [name for name, kind in frame.schema.items() if kind == pl.Object]
     # Arrow would get the addresses of such objects, not their values.
     texts = [pl.Series(name, [as_text(value) for value in frame[name].to_list()], dtype=pl.String) for name in objects]
