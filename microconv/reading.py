@@ -73,8 +73,8 @@ def read_events(
       Where it names no zone it is in ``tz``; a date is its first moment.
     * ``exact_duplicates``: ``"reject"`` drops rows that equal another in every column. Rows that repeat an
       ``event_id`` are always rejected but for the earliest.
-    * ``backend``: an Ibis connection to work in; else an embedded DuckDB with ``memory_limit`` (``"2GB"``),
-      ``temp_directory`` to spill to, and ``threads``.
+    * ``backend``: an Ibis connection to work in (a DuckDB's session is set to UTC); else an embedded DuckDB with
+      ``memory_limit`` (``"2GB"``), ``temp_directory`` to spill to, and ``threads``.
 
     Raises ``SourceError`` (nothing readable, a column missing, no row usable), ``PlanError`` (the plan is faulty or
     names columns the events lack) and ``ParameterError``. Warns (``MicroconvWarning``) of what it took for granted.

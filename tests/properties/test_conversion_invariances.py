@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +51,6 @@ def assert_same(one: list[TimeToConversion], other: list[TimeToConversion]) -> N
         pd.testing.assert_frame_equal(left.summary, right.summary, check_exact=True)
         assert left.extra.keys() == right.extra.keys()
         assert left.meaning == right.meaning
-
-
-@pytest.fixture(autouse=True)
-def every_item_occurs() -> None:
-    """A random log may lack one of the four events; that the reader says so is tested where it is read."""
-    warnings.filterwarnings("ignore", message=".*never occurs.*", category=mc.MicroconvWarning)
 
 
 @given(seeds, seeds)
