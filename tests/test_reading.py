@@ -93,9 +93,9 @@ TIMES: dict[str | None, str | None] = {
     "2027-01-01T00:00:00+14:00": "time in the future",
 }
 ROW = st.tuples(
-    st.sampled_from(["a", "b", "b", " ", "", None]),
-    st.sampled_from(list(TIMES)),
-    st.sampled_from(["x", "y", "y", "", None]),
+    st.sampled_from(["a", "b", "b", "a", "b", " ", "", None]),
+    st.sampled_from([*TIMES, *[time for time, reason in TIMES.items() if reason is None] * 4]),
+    st.sampled_from(["x", "y", "y", "x", "y", "", None]),
     st.sampled_from([None, "", "1", "1", "2", "3"]),
     st.sampled_from([None, 1.0, 2.5]),
 )
@@ -166,6 +166,17 @@ def test_every_row_has_one_verdict_whatever_the_order(rows: list[Any], exact: bo
     pd.testing.assert_frame_equal(
         kept.sort_values(order, ignore_index=True), rows_of(other).sort_values(order, ignore_index=True)
     )
+
+
+def test_a_rejected_row_takes_no_id_away() -> None:
+    rows = [
+        ("a", "2026-01-01T00:00Z", None, "1"),
+        ("a", "2026-01-03T00:00Z", "x", "1"),
+        ("b", "2026-01-02T00:00Z", "x", "1"),
+    ]
+    log = quietly(pd.DataFrame(rows, columns=COLUMNS[:4]))
+    assert reasons(log) == {"accepted": 1, "duplicate event_id": 1, "missing event": 1}
+    assert rows_of(log)["user_id"].tolist() == ["b"]
 
 
 def test_of_equally_early_rows_with_one_id_the_same_stays_in_any_order() -> None:

@@ -70,6 +70,16 @@ def test_saved_files(tmp_path: Path) -> None:
         assert (folder / name).stat().st_mode & 0o444 == 0o444  # not the mode of a temporary file
 
 
+def test_who_reads_while_another_saves_sees_a_whole_file(tmp_path: Path) -> None:
+    result_of().save(tmp_path)
+    old = tmp_path / "opened before"
+    os.link(tmp_path / "table.csv", old)
+    before = old.read_text()
+    result_of(table=pd.DataFrame({"estimate": [1.0]})).save(tmp_path)
+    assert old.read_text() == before  # a new file has taken the name; the old one was not written into
+    assert (tmp_path / "table.csv").read_text() == "estimate\n1.0\n"
+
+
 def test_saving_again_replaces_and_leaves_nothing_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result_of().save(tmp_path)
     before = (tmp_path / "table.csv").read_text()
