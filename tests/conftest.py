@@ -12,7 +12,10 @@ import hypothesis
 import pytest
 
 # A slow machine is no failure, and a failure must come back: its example is printed as a line to paste.
-hypothesis.settings.register_profile("microconv", deadline=None, print_blob=True)
+# A change is judged on the same examples each time; who works on it, on new ones.
+hypothesis.settings.register_profile(
+    "microconv", deadline=None, print_blob=True, derandomize=bool(os.environ.get("CI"))
+)
 hypothesis.settings.load_profile("microconv")
 
 
