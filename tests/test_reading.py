@@ -134,7 +134,7 @@ def expected_account(rows: Sequence[Sequence[Any]], exact: bool) -> Counter[str]
     return found
 
 
-@given(st.lists(ROW, max_size=25), st.booleans(), st.integers(0, 2**16))
+@given(st.lists(ROW, min_size=10, max_size=25), st.booleans(), st.integers(0, 2**16))
 @settings(max_examples=30)
 def test_every_row_has_one_verdict_whatever_the_order(rows: list[Any], exact: bool, seed: int) -> None:
     rows = [SOUND, *rows]
