@@ -27,13 +27,16 @@ def test_funnel_costs_at_most_four_sorts(events_file: EventsFile, compare: Compa
     assert found.peak_mb < 1000
 
 
-def test_funnel_costs_at_most_four_sorts_within_users(
+def test_funnel_costs_at_most_five_sorts_within_users(
     events_file: EventsFile, compare: Compare, record_property: Any
 ) -> None:
-    """The stricter baseline: DuckDB need not keep the sorted rows, nor order users among themselves."""
+    """A cheaper baseline than is promised: DuckDB need not keep the sorted rows, nor order users among themselves.
+
+    It stands about at 3.3 to 4; the bound is there so that a step back shows.
+    """
     found = compare("funnel", events_file(10_000_000), "window_sort")
     _say(record_property, "four-step funnel to one sort within users", found)
-    assert found.ratio <= 4
+    assert found.ratio <= 5
 
 
 def test_risk_table_costs_at_most_eight_counts(events_file: EventsFile, compare: Compare, record_property: Any) -> None:
