@@ -66,6 +66,12 @@ _LOCAL_TO_UTC: dict[str, Callable[[Any, str], Any]] = {
     "databricks": lambda time, tz: _later(time, tz),
     "bigquery": lambda time, tz: _builtin("TIMESTAMP", "timestamp('UTC')", 2)(time, tz),
 }
+_UTC_TO_LOCAL: dict[str, Callable[[Any, str], Any]] = {
+    "duckdb": lambda time, tz: _builtin("timezone", "timestamp", 2)(tz, time),
+    "pyspark": lambda time, tz: _builtin("from_utc_timestamp", "timestamp", 2)(time, tz),
+    "databricks": lambda time, tz: _builtin("from_utc_timestamp", "timestamp", 2)(time, tz),
+    "bigquery": lambda time, tz: _builtin("DATETIME", "timestamp", 2)(time, tz),
+}
 # Engines differ in what else they take for a time (a trailing zone name that is then ignored, years before Christ, an
 # offset of 25 hours), so text must match these first.
 _DATE = r"(\d{4}-\d{1,2}-\d{1,2}|\d{4}/\d{1,2}/\d{1,2})"
@@ -115,6 +121,20 @@ class Engine:
                 f"tz={tz!r} cannot be applied inside {self.dialect}. Convert the time column to UTC first."
             )
         return _LOCAL_TO_UTC[self.dialect](time, tz)
+
+    def local_date(self, micros: ir.Value, tz: str, unit: str = "D") -> ir.StringValue:
+        """The day of zone ``tz`` on which a moment falls, or the first of its week (Monday) or month, as ISO text.
+
+        ``unit`` is ``"D"``, ``"W"`` or ``"M"``. Raises ``ParameterError`` where the engine knows no zones.
+        """
+        time = self.from_micros(micros)
+        if tz.upper() != "UTC":
+            if self.dialect not in _UTC_TO_LOCAL:
+                raise ParameterError(f"tz={tz!r} cannot be applied inside {self.dialect}. Use tz='UTC'.")
+            time = _UTC_TO_LOCAL[self.dialect](time, tz)
+        elif self.dialect == "duckdb":
+            time = time.cast("timestamp")
+        return time.truncate(unit).date().cast("string")
 
     def parse_time(self, text: ir.StringValue, tz: str, formats: tuple[str, ...] = ()) -> ir.TimestampValue:
         """ISO-8601 text (with or without offset), or text of one of the strptime ``formats``, as UTC; else null."""

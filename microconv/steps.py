@@ -10,6 +10,7 @@ from microconv.durations import Duration, to_micros
 from microconv.errors import ParameterError, PlanError, shorten, unknown_name
 from microconv.plan import Item, Micro
 from microconv.reduce.chains import FunnelRule
+from microconv.reduce.occurrences import ENTRY_PERIODS
 
 if TYPE_CHECKING:
     from microconv.log import EventLog
@@ -50,9 +51,12 @@ def as_item(log: EventLog, step: Step, what: str = "step") -> Item:
 
 
 def segment_columns(log: EventLog, by: str | Sequence[str] | None, taken: Sequence[str]) -> list[str]:
-    """The attributes to compare by, as a list; none may have the name of a column of the result."""
+    """The attributes to compare by, as a list; none may have the name of a column of the result.
+
+    ``entry_day``, ``entry_week`` and ``entry_month`` are known of every user.
+    """
     columns = [by] if isinstance(by, str) else list(by or ())
-    log.require_columns(columns, "by")
+    log.require_columns([column for column in columns if column not in ENTRY_PERIODS], "by")
     for column in columns:
         if column in taken or columns.count(column) > 1:
             raise ParameterError(

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from microconv.log import EventLog
     from microconv.plan import Item
 
-__all__ = ["MISSING", "at_entry", "occurrences"]
+__all__ = ["ENTRY_PERIODS", "MISSING", "at_entry", "occurrences"]
 
 MISSING = "(missing)"
+ENTRY_PERIODS = {"entry_day": "D", "entry_week": "W", "entry_month": "M"}  # attributes that every user has
 
 
 def occurrences(log: EventLog, items: Sequence[Item]) -> ir.Table:
@@ -37,21 +38,29 @@ def occurrences(log: EventLog, items: Sequence[Item]) -> ir.Table:
     return users.select("user_id", "entry", *[f"at_{i}" for i in range(len(items))])
 
 
-def at_entry(log: EventLog, users: ir.Table, columns: Sequence[str]) -> ir.Table:
+def at_entry(log: EventLog, users: ir.Table, columns: Sequence[str], tz: str = "UTC") -> ir.Table:
     """``users`` (with ``user_id`` and ``entry``) with ``by_0``, ``by_1``, ...: each column as text at the entry.
 
     Where events at the very moment of entry differ, the smallest value counts, so that row order cannot matter; no
-    value at all is ``(missing)``.
+    value at all is ``(missing)``. ``entry_day``, ``entry_week`` (its Monday) and ``entry_month``, where the log has no
+    column of that name, are the first day of the entry's period in zone ``tz``.
     """
     if not columns:
         return users
-    timed = with_time(log.engine, log.table)
-    events = timed.select(_user=timed.user_id, _at=timed[TIME], **{f"by_{i}": timed[c] for i, c in enumerate(columns)})
-    keys = users.select("user_id", "entry")
-    first = keys.join(events, [keys.user_id == events["_user"], keys.entry == events["_at"]])
-    texts = {f"by_{i}": _text(first[f"by_{i}"]).min().fill_null(MISSING) for i in range(len(columns))}
-    known = first.group_by("_user").agg(**texts)
-    return users.join(known, users.user_id == known["_user"]).drop("_user")
+    periods = {f"by_{i}": ENTRY_PERIODS[c] for i, c in enumerate(columns) if c in ENTRY_PERIODS and c not in log.columns}
+    read = {f"by_{i}": c for i, c in enumerate(columns) if f"by_{i}" not in periods}
+    if read:
+        timed = with_time(log.engine, log.table)
+        events = timed.select(_user=timed.user_id, _at=timed[TIME], **{name: timed[c] for name, c in read.items()})
+        keys = users.select("user_id", "entry")
+        first = keys.join(events, [keys.user_id == events["_user"], keys.entry == events["_at"]])
+        texts = {name: _text(first[name]).min().fill_null(MISSING) for name in read}
+        known = first.group_by("_user").agg(**texts)
+        users = users.join(known, users.user_id == known["_user"]).drop("_user")
+    if periods:
+        dates = {name: log.engine.local_date(users.entry, tz, unit) for name, unit in periods.items()}
+        users = users.mutate(**dates)
+    return users
 
 
 def _text(value: ir.Value) -> ir.StringValue:

@@ -40,9 +40,10 @@ class JourneyRule:
         return (self.target.name, *[item.name for item in self.competing])
 
 
-def journeys(log: EventLog, rule: JourneyRule, by: Sequence[str] = ()) -> ir.Table:
-    """One row per user: ``user_id, entry, start, stop`` (microseconds since 1970), ``cause``, ``by_0`` ....
+def journeys(log: EventLog, rule: JourneyRule, by: Sequence[str] = (), tz: str = "UTC") -> ir.Table:
+    """One row per user: ``user_id, entry, start, enter, stop`` (microseconds since 1970), ``cause``, ``by_0`` ....
 
+    ``start`` is time zero; the user is at risk from ``enter`` on (later than ``start`` where recording began later).
     ``cause`` is 1 for the target, 2, 3, ... for the competing ends in their order, 0 for censored. Of ends at one
     instant
     the first in that order counts. ``start`` is null for users who never reach the origin, or only after their journey
@@ -64,7 +65,8 @@ def journeys(log: EventLog, rule: JourneyRule, by: Sequence[str] = ()) -> ir.Tab
     followed = followed.mutate(
         start=(followed.start <= followed.stop).fill_null(False).ifelse(followed.start, ibis.null("int64"))
     )
-    return log.engine.materialise(at_entry(log, followed, by))
+    followed = followed.mutate(enter=followed.start)
+    return log.engine.materialise(at_entry(log, followed, by, tz))
 
 
 def population(log: EventLog, users: ir.Table, by: int = 0) -> dict[str, int]:
