@@ -12,7 +12,7 @@ Build a world from small options, or derive one of those given:
 
 from __future__ import annotations
 
-from microconv.simulate.processes import End, Intent, Macro, Micro, OrderValue, Steps, Trait
+from microconv.simulate.processes import End, Eventual, Intent, Macro, Micro, OrderValue, Steps, Trait
 from microconv.simulate.shop import SAMPLE_SEED, SAMPLE_USERS, write_sample
 from microconv.simulate.simulated import SimulatedLog, simulate
 from microconv.simulate.tracking import Calendar, Faults, Identity, Visits
@@ -25,6 +25,7 @@ __all__ = [
     "SAMPLE_USERS",
     "Calendar",
     "End",
+    "Eventual",
     "Faults",
     "Identity",
     "Intent",

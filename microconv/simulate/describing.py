@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from microconv.simulate.processes import Macro, Micro, Steps, as_steps
+from microconv.simulate.processes import Eventual, Macro, Micro, Steps, as_steps
 from microconv.simulate.world import World
 
 __all__ = ["describe"]
@@ -17,7 +17,7 @@ def describe(world: World) -> dict[str, Any]:
         "world": world.name,
         "macro": {
             "name": world.macro.name,
-            "rate_per_day": _rate(world.macro.rate_per_day),
+            **_macro_rate(world.macro.rate_per_day),
             "order_value": None if world.macro.value is None else asdict(world.macro.value),
             "ends_journey": world.macro.ends_journey,
         },
@@ -37,6 +37,10 @@ def describe(world: World) -> dict[str, Any]:
             for trait in world.traits
         },
     }
+
+
+def _macro_rate(rate: float | Steps | Eventual) -> dict[str, Any]:
+    return {"eventual": asdict(rate)} if isinstance(rate, Eventual) else {"rate_per_day": _rate(rate)}
 
 
 def _rate(rate: float | Steps) -> dict[str, list[float]]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from microconv.simulate.model import Model, TraitModel
 
-__all__ = ["MAX_STATES", "Chain", "Curve", "chain_of", "exact_curve"]
+__all__ = ["MAX_STATES", "Chain", "Curve", "cells_of", "chain_of", "exact_curve"]
 
 MAX_STATES = 400_000
 _SMALLEST_TERM = 1e-17
@@ -52,7 +52,7 @@ def chain_of(model: Model) -> Chain | None:
     cells = int(np.prod([len(trait.levels) for trait in traits], dtype=np.int64))
     if cells * 2 ** len(micros) > MAX_STATES:
         return None
-    weights, ratio = _cells(traits, len(model.names))
+    weights, ratio = cells_of(traits, len(model.names))
     states = np.arange(2 ** len(micros))
     done = {micro: (states >> bit & 1).astype(bool) for bit, micro in enumerate(micros)}
     shapes = []
@@ -86,7 +86,7 @@ def _relevant(model: Model) -> tuple[int, ...]:
         reached |= more
 
 
-def _cells(traits: Sequence[TraitModel], processes: int) -> tuple[np.ndarray, np.ndarray]:
+def cells_of(traits: Sequence[TraitModel], processes: int) -> tuple[np.ndarray, np.ndarray]:
     """Every combination of levels: its share and its ratios (cells, processes)."""
     weights, ratios = [], []
     for levels in product(*[range(len(trait.levels)) for trait in traits]):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from microconv.simulate.processes import End, Macro, Micro, OrderValue, Steps, as_steps
+from microconv.simulate.processes import End, Eventual, Macro, Micro, OrderValue, Steps, as_steps
 from microconv.simulate.world import World
 
 __all__ = ["Model", "TraitModel", "merge_steps", "model_of"]
@@ -42,6 +42,7 @@ class Model:
     traits: tuple[TraitModel, ...]
     value: OrderValue | None
     macro_ends: bool
+    eventual: Eventual | None = None  # then the macro's rate is 0 and its ratios multiply the share
 
     @property
     def macro(self) -> int:
@@ -127,6 +128,7 @@ def model_of(world: World) -> Model:
         traits=_traits(world, place),
         value=world.macro.value,
         macro_ends=world.macro.ends_journey,
+        eventual=world.macro.rate_per_day if isinstance(world.macro.rate_per_day, Eventual) else None,
     )
 
 

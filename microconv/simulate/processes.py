@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from microconv.errors import ParameterError, shorten
 from microconv.simulate.checks import check_known, check_name, check_number, check_ratios, check_share, check_shares
 
-__all__ = ["KINDS", "End", "Intent", "Macro", "Micro", "OrderValue", "Steps", "Trait", "as_steps"]
+__all__ = ["KINDS", "End", "Eventual", "Intent", "Macro", "Micro", "OrderValue", "Steps", "Trait", "as_steps"]
 
 KINDS = ("engagement", "form", "content", "social", "identity", "intent", "survey")
 
@@ -45,8 +45,28 @@ class Steps:
         return self.per_day[sum(cut <= age_days for cut in self.cuts_days)]
 
 
-def as_steps(rate: float | Steps) -> Steps:
-    """A constant rate as ``Steps`` without a cut."""
+@dataclass(frozen=True)
+class Eventual:
+    """In place of the macro's rate: a share of the users converts in the end, the others never.
+
+    Those who do wait a Weibull time since entry: by day t, ``1 - exp(-(t / scale_days) ** shape)`` of them have
+    converted. ``share`` is that of low intent and level ratios of 1; effects on the macro multiply the share.
+    """
+
+    share: float = 0.4
+    scale_days: float = 10.0
+    shape: float = 0.8
+
+    def __post_init__(self) -> None:
+        check_share("Eventual: share", self.share)
+        check_number("Eventual: scale_days", self.scale_days)
+        check_number("Eventual: shape", self.shape)
+
+
+def as_steps(rate: float | Steps | Eventual) -> Steps:
+    """A constant rate as ``Steps`` without a cut; what comes once or never has no rate among the clocks."""
+    if isinstance(rate, Eventual):
+        return Steps((), (0.0,))
     return rate if isinstance(rate, Steps) else Steps((), (float(rate),))
 
 
@@ -77,11 +97,13 @@ class OrderValue:
 class Macro:
     """The macro-conversion: its base rate per day by time since entry and what intent does to it.
 
-    ``ends_journey=False`` lets the user go on and convert again; probabilities always speak of the first.
+    ``rate_per_day=Eventual(...)`` plants the share that converts in the end; then micros have no effect on the macro,
+    and nothing competes with it. ``ends_journey=False`` lets the user go on and convert again; probabilities always
+    speak of the first.
     """
 
     name: str = "purchase"
-    rate_per_day: float | Steps = 0.01
+    rate_per_day: float | Steps | Eventual = 0.01
     intent_effect: float = 1.0
     hidden_intent_effect: float = 1.0
     value: OrderValue | None = field(default_factory=OrderValue)
@@ -89,7 +111,14 @@ class Macro:
 
     def __post_init__(self) -> None:
         check_name("Macro: name", self.name)
-        _check_rate(f"Macro({self.name!r}): rate_per_day", self.rate_per_day)
+        if isinstance(self.rate_per_day, Eventual):
+            if not self.ends_journey:
+                raise ParameterError(
+                    f"Macro({self.name!r}): ends_journey=False lets it come again, but an Eventual macro comes once. "
+                    "Leave ends_journey at True, or plant a rate per day."
+                )
+        else:
+            _check_rate(f"Macro({self.name!r}): rate_per_day", self.rate_per_day)
         for option in ("intent_effect", "hidden_intent_effect"):
             check_number(f"Macro({self.name!r}): {option}", getattr(self, option))
 

@@ -15,6 +15,7 @@ from microconv.durations import MICROS_PER_DAY, micros_to_moment
 from microconv.simulate.checks import check_whole
 from microconv.simulate.clocks import CENSORED, Journeys, simulate_journeys
 from microconv.simulate.columns import event_table
+from microconv.simulate.eventual import simulate_eventual
 from microconv.simulate.faults import spoil
 from microconv.simulate.model import Model, model_of
 from microconv.simulate.people import labels
@@ -103,11 +104,14 @@ def simulate(
     if faults is not None:
         planted = replace(planted, faults=faults)
     model = model_of(planted)
-    streams = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(9)]
+    streams = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(10)]
     entry_us = np.sort(_entries(planted.calendar, users, streams[0]))
     codes = model.draw(streams[1], users)
     stop = (planted.calendar.until_us - entry_us) / MICROS_PER_DAY
-    journeys = simulate_journeys(model, model.ratios(codes), stop, streams[2])
+    if model.eventual is None:
+        journeys = simulate_journeys(model, model.ratios(codes), stop, streams[2])
+    else:
+        journeys = simulate_eventual(model, model.eventual, model.ratios(codes), stop, streams[2], streams[9])
     views, everybody, all_codes = [], entry_us, codes
     if planted.visits is not None:
         end = journeys.stop

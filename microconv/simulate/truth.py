@@ -15,7 +15,8 @@ from microconv.errors import ParameterError
 from microconv.simulate.checks import check_known, check_whole
 from microconv.simulate.clocks import Journeys, expect
 from microconv.simulate.describing import describe
-from microconv.simulate.exact import Chain, chain_of, exact_curve
+from microconv.simulate.eventual import eventual_probability
+from microconv.simulate.exact import Chain, cells_of, chain_of, exact_curve
 from microconv.simulate.model import Model
 from microconv.simulate.world import World
 
@@ -44,6 +45,16 @@ class Truth:
             str(item["name"]): 1.0 for item in self.world.also_in_plan
         }
 
+    @property
+    def eventual_share(self) -> float:
+        """The share that converts in the end, of users drawn at random; NaN where the macro is not ``Eventual``."""
+        return float(self._eventual([np.inf])[0]) if self.model.eventual is not None else float("nan")
+
+    def _eventual(self, times_days: Sequence[float]) -> np.ndarray:
+        assert self.model.eventual is not None
+        weights, ratio = cells_of(self.model.traits, len(self.model.names))
+        return eventual_probability(self.model.eventual, weights, ratio[:, self.model.macro], times_days)
+
     @cached_property
     def _chain(self) -> Chain | None:
         return chain_of(self.model)
@@ -61,7 +72,10 @@ class Truth:
             raise ParameterError(f"times_days={times} must be ages of 0 or more, in days.")
         ends = [end.name for end in self.world.competing]
         ordered = sorted(set(times))
-        if self._chain is not None:
+        if self.model.eventual is not None:
+            table = pd.DataFrame({"time_days": ordered, "probability": self._eventual(ordered)})
+            table["net_probability"], table["se"], table["method"] = table["probability"], 0.0, "exact"
+        elif self._chain is not None:
             exact = exact_curve(self._chain, ordered)
             table = pd.DataFrame({"time_days": ordered, "probability": exact.incidence[:, 0]})
             table["net_probability"] = exact.net
@@ -115,6 +129,11 @@ class Truth:
         """
         check_whole("replicates", replicates, 2)
         check_whole("seed", seed, 0)
+        if self.model.eventual is not None:
+            raise ParameterError(
+                f"incremental: the macro {self.world.macro.name!r} is Eventual, so no micro adds anything to it. "
+                "Simulate a world whose macro has a rate per day."
+            )
         length = days(to_micros(horizon, "horizon"))
         latest = days(to_micros(until_age, "until_age")) if until_age is not None else np.inf
         names = [micro.name for micro in self.world.micros]

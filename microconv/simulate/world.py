@@ -9,7 +9,7 @@ from typing import Any
 from microconv.durations import Duration, to_micros
 from microconv.errors import ParameterError
 from microconv.simulate.checks import check_known, check_share
-from microconv.simulate.processes import End, Intent, Macro, Micro, Trait
+from microconv.simulate.processes import End, Eventual, Intent, Macro, Micro, Trait
 from microconv.simulate.tracking import Calendar, Faults, Identity, Visits
 
 __all__ = ["OWN_EVENTS", "World"]
@@ -57,6 +57,7 @@ class World:
         self._check_names()
         self._check_links()
         self._check_intent()
+        self._check_eventual()
         if self.visits is None and (self.faults.spoils or self.faults.bots or self.also_in_plan):
             raise ParameterError(
                 "World: missing cells, bots and also_in_plan need page views, but visits=None. Give visits=Visits()."
@@ -117,6 +118,36 @@ class World:
         for trait in self.traits:
             for process in trait.effects:
                 check_known(f"process in Trait({trait.column!r}): effects", process, (*self.process_names, *_OWN_KEYS))
+
+    def _check_eventual(self) -> None:
+        planted = self.macro.rate_per_day
+        if not isinstance(planted, Eventual):
+            return
+        for micro in self.micros:
+            if micro.hazard_ratio != 1:
+                raise ParameterError(
+                    f"Micro({micro.name!r}): hazard_ratio={micro.hazard_ratio:g} has no rate to multiply, because the "
+                    "macro is Eventual. Set it to 1, or plant a rate per day."
+                )
+        if self.competing:
+            raise ParameterError(
+                f"World: competing end {self.competing[0].name!r} beside an Eventual macro: who would have converted "
+                "in the end is then undefined. Plant a rate per day, or make it a censoring end."
+            )
+        highest = planted.share
+        for intent, effect in (
+            (self.intent, self.macro.intent_effect),
+            (self.hidden_intent, self.macro.hidden_intent_effect),
+        ):
+            highest *= max(1.0, effect) if intent is not None else 1.0
+        for trait in self.traits:
+            ratios = trait.effects.get(self.macro.name, {})
+            highest *= max(ratios.get(level, 1.0) for level in trait.shares)
+        if highest > 1 + 1e-12:
+            raise ParameterError(
+                f"Eventual: share={planted.share:g} times the effects on {self.macro.name!r} comes to {highest:g} for "
+                "some users, but a share is at most 1. Plant a smaller share or smaller effects."
+            )
 
     def _check_intent(self) -> None:
         parts = (*self.micros, self.macro, *([self.visits] if self.visits else []))
