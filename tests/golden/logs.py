@@ -11,7 +11,7 @@ import pandas as pd
 import microconv as mc
 from microconv.log import EventLog
 
-__all__ = ["log_of_subjects", "log_of_intervals"]
+__all__ = ["log_of_intervals", "log_of_subjects"]
 
 START = pd.Timestamp("2026-01-01T00:00:00Z")
 
@@ -25,11 +25,11 @@ def log_of_subjects(
     goal: str | None = None,
     competing: Sequence[str] = (),
 ) -> EventLog:
-    """One user a subject: enters at a moment of its own, does micros so many days later (NaN: never), ends after ``days``.
+    """One user a subject: enters at a moment of its own, does micros so many days later (NaN: never), and ends.
 
-    ``end`` names the event at the end; None is censored there, by the plan's ``censor`` event "left", which every
-    subject also has at the moment of any other end, so that ties between the two are part of each log. The attributes
-    stand at the event of entry alone.
+    ``end`` names the event at the end, after ``days``; None is censored there, by the plan's ``censor`` event "left".
+    Every subject has that one, also at the moment of any other end, so that ties between the two are part of each log.
+    The attributes stand at the event of entry alone.
     """
     count = len(days)
     # 37.5 minutes apart and not in the order of the ids: calendar time says nothing.

@@ -1,4 +1,4 @@
-"""Piecewise-exponential hazards by their Poisson likelihood with one rate per interval and stratum, nothing profiled."""
+"""Piecewise-exponential hazards by their Poisson likelihood, a rate per interval and stratum, nothing profiled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["cells", "fit"]
 
 
 def cells(rows: Sequence[Row], cuts: Sequence[float]) -> dict[tuple[Hashable, int, tuple[float, ...]], list[float]]:
-    """Events and time at risk by stratum, interval (a, b] and covariates; what happens at 0 is of the first interval."""
+    """Events and time at risk by stratum, interval (a, b] and covariates; what happens at 0 is in the first."""
     edges = [0.0, *cuts, math.inf]
     found: dict[tuple[Hashable, int, tuple[float, ...]], list[float]] = {}
     for row in rows:

@@ -8,12 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from reference.funnels import Event
 from reference.journeys import Rule, Thing, by_user, journeys
 
-__all__ = ["HALF_DAYS", "Spell", "Traveller", "at_risk", "ended", "split", "spells", "state_at", "travellers"]
+__all__ = [
+    "HALF_DAYS",
+    "Spell",
+    "Traveller",
+    "at_risk",
+    "ended",
+    "patterns",
+    "spells",
+    "split",
+    "state_at",
+    "travellers",
+]
 
 HALF_DAYS = 2 * 86_400_000_000  # so many half microseconds are a day
 
@@ -81,12 +93,9 @@ def spells(found: Iterable[Traveller]) -> list[Spell]:
     for one in found:
         # A state that begins at ``at`` holds in (at, ...]; at zero it holds from the half microsecond 1 on.
         cuts = sorted({max(at, 1) for at in one.done if at is not None and one.enter < max(at, 1) < one.stop})
-        edges = [one.enter, *cuts, one.stop]
-        for number, start in enumerate(edges[:-1]):
-            stop = edges[number + 1]
-            last = number == len(edges) - 2
+        for start, stop in pairwise([one.enter, *cuts, one.stop]):
             state = tuple(at is not None and (max(at, 1) <= start) for at in one.done)
-            rows.append(Spell(one.user, start, stop, one.cause if last else 0, state, one.segment))
+            rows.append(Spell(one.user, start, stop, one.cause if stop == one.stop else 0, state, one.segment))
     return rows
 
 
@@ -105,7 +114,7 @@ def split(rows: Iterable[Spell], at: Sequence[int]) -> list[Spell]:
     found = []
     for row in rows:
         edges = [row.start, *sorted({cut for cut in at if row.start < cut < row.stop}), row.stop]
-        for start, stop in zip(edges, edges[1:], strict=False):
+        for start, stop in pairwise(edges):
             cause = row.cause if stop == row.stop else 0
             found.append(Spell(row.user, start, stop, cause, row.state, row.segment))
     return found
