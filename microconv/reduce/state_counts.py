@@ -1,0 +1,173 @@
+"""Tables of counts by state: exact in time while they stay small, else events and person-time by interval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING
+
+import ibis
+import numpy as np
+import pandas as pd
+
+from microconv.counts import RiskTable
+from microconv.reduce.states import (
+    CENSORED,
+    ENTERED,
+    EVENT,
+    HALVES_PER_DAY,
+    Layout,
+    Totals,
+    half_microseconds,
+    summed,
+)
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+    from microconv.exposures import ExposureTable
+    from microconv.reduce.entrants import People
+
+__all__ = ["Counts", "event_cuts", "exact_counts", "exposure_counts"]
+
+_SLICES = 32  # of the event times, between which spells are compacted side by side
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """The exact table, or None where it would be too large; ``kept`` says how times are kept."""
+
+    table: RiskTable | None
+    kept: str
+
+
+def exact_counts(people: People, edged: ir.Table, layout: Layout, total: Totals, max_rows: int) -> Counts:
+    """The exact counts of the spells behind ``edges`` (materialised), if they have at most ``max_rows`` rows.
+
+    While every time fits it is kept as it is. Beyond that, an entry or an exit without an event is counted at the
+    last event time before it (or just after time zero): the risk sets at event times, all that a Cox model and a
+    Kaplan-Meier curve read, stay exact.
+    """
+    engine = people.engine
+    keys = ["cell", "state", "at", "what"]
+    if total.edges <= max_rows:
+        grouped = edged.group_by(keys).agg(n=edged.count())
+        return Counts(_risk_table(people, layout, engine.fetch(grouped)), "each time as it is")
+    happened = edged.filter(edged.what >= EVENT).select("cell", "state", "at").distinct()
+    if _rows(people, happened) > max_rows:
+        return Counts(None, "")
+    slices = event_cuts(people, edged, _SLICES, any_cause=True)
+    moved = _compacted(edged, slices)
+    counted = engine.materialise(moved.group_by(keys).agg(n=moved.count()))
+    if _rows(people, counted.select("cell", "state", "at").distinct()) > max_rows:
+        return Counts(None, "")
+    kept = "changes of state and censored users at the last event time before (risk sets at event times are exact)"
+    return Counts(_risk_table(people, layout, engine.fetch(counted)), kept)
+
+
+def event_cuts(people: People, edged: ir.Table, bins: int, *, any_cause: bool = False) -> list[int]:
+    """Event times (half microseconds) that cut the target's events into ``bins`` of about equal number."""
+    happened = edged.filter(edged.what >= EVENT if any_cause else edged.what == EVENT)
+    by_time = happened.filter(happened["at"] > 0).group_by("at").agg(n=ibis._.count())
+    so_far = ibis.window(order_by=by_time["at"], rows=(None, 0))
+    ranked = people.engine.materialise(by_time.mutate(rank=by_time.n.sum().over(so_far)))
+    events = people.engine.fetch(ranked.agg(n=ranked.n.sum(), last=ranked["at"].max()))
+    if not len(events) or pd.isna(events["n"][0]):
+        return []
+    many, last = int(events["n"][0]), int(events["last"][0])
+    wanted = [-(-many * k // bins) for k in range(1, bins)]
+    # The first time at which so many events have happened, for each wanted number.
+    if not wanted:
+        return []
+    row = people.engine.fetch(
+        ranked.agg(**{f"cut_{k}": ranked["at"].min(where=ranked["rank"] >= rank) for k, rank in enumerate(wanted)})
+    ).iloc[0]
+    return sorted({int(cut) for cut in row if not pd.isna(cut) and int(cut) < last})
+
+
+def exposure_counts(people: People, edged: ir.Table, layout: Layout, cuts: list[int]) -> ExposureTable:
+    """Events and exact person-time by interval and pattern; ``cuts`` (half microseconds) end the intervals (a, b].
+
+    ``PT(k, p) = width_k N(p) + sum over spells starting in k of (b_k - start) - sum over spells stopping in k of
+    (b_k - stop)``, N being the spells open at the interval's start.
+    """
+    from microconv.exposures import ExposureTable
+
+    placed = edged.mutate(bin=_interval(edged["at"], cuts))
+    frame = people.engine.fetch(summed(placed, ["cell", "state", "bin"]))
+    last = _last_time(people, edged, cuts)
+    edges_at = np.array([0, *cuts, last], dtype=object)
+    patterns, place = np.unique(frame[["cell", "state"]].to_numpy(np.int64), axis=0, return_inverse=True)
+    place = place.reshape(-1)
+    shape = (len(patterns), len(cuts) + 1)
+    which = (place, frame["bin"].to_numpy(np.int64))
+    sign = np.where(frame["what"] == ENTERED, 1, -1)
+    number, time = np.zeros(shape, dtype=object), np.zeros(shape, dtype=object)
+    np.add.at(number, which, (sign * frame["n"].to_numpy(np.int64)).astype(object))
+    np.add.at(time, which, sign * half_microseconds(frame).to_numpy())
+    opened = np.cumsum(number, axis=1) - number
+    width = edges_at[1:] - edges_at[:-1]
+    person = width * opened + number * edges_at[1:] - time
+    rows = shape[0] * shape[1]
+    found = _patterns(people, layout, np.repeat(patterns, shape[1], axis=0))
+    found["from_days"] = np.tile(_days(edges_at[:-1]), shape[0])
+    found["to_days"] = np.tile(np.append(_days(edges_at[1:-1]), np.inf), shape[0])
+    for cause, name in enumerate(people.causes):
+        events = np.zeros(shape)
+        mine = (frame["what"] == EVENT + cause).to_numpy()
+        np.add.at(events, (which[0][mine], which[1][mine]), frame["n"].to_numpy(float)[mine])
+        found[f"d_{name}"] = events.reshape(rows)
+    found["person_time_days"] = _days(person.reshape(rows))
+    return ExposureTable(found, (*layout.names, *people.cells.columns), people.causes, tuple(_days(edges_at[1:-1])))
+
+
+def _rows(people: People, table: ir.Table) -> int:
+    return int(people.engine.fetch(table.agg(rows=table.count()))["rows"][0])
+
+
+def _last_time(people: People, edged: ir.Table, cuts: list[int]) -> int:
+    last = people.engine.fetch(edged.agg(last=edged["at"].max()))["last"][0]
+    return max([int(last), *cuts])
+
+
+def _days(halves: np.ndarray) -> np.ndarray:
+    return np.asarray([half / HALVES_PER_DAY for half in halves], dtype=float)
+
+
+def _interval(at: ir.IntegerValue, cuts: list[int]) -> ir.IntegerValue:
+    """The number of the interval (a, b] that a time lies in."""
+    return reduce(add, [(at > cut).cast("int64") for cut in cuts], ibis.literal(0, "int64"))
+
+
+def _compacted(edged: ir.Table, slices: list[int]) -> ir.Table:
+    """Edges without an event moved back to the last event time; ``slices`` are event times."""
+    placed = edged.mutate(slice=_interval(edged["at"], slices))
+    event = (placed.what >= EVENT).ifelse(placed["at"], ibis.null("int64"))
+    so_far = ibis.range_window(group_by=placed.slice, order_by=placed["at"], preceding=None, following=0)
+    known = placed.mutate(before=event.max().over(so_far))
+    start = ibis.literal(1, "int64")
+    for k, cut in enumerate(slices, 1):
+        start = (known.slice == k).ifelse(ibis.literal(cut, "int64"), start)
+    # Time zero is a risk set of its own: what comes after it stays after it.
+    moved = ibis.ifelse(known["at"] == 0, ibis.literal(0, "int64"), ibis.greatest(known.before.fill_null(start), 1))
+    return known.mutate(at=moved).drop("slice", "before")
+
+
+def _patterns(people: People, layout: Layout, keys: np.ndarray) -> pd.DataFrame:
+    """The pattern columns of rows of (cell, state): the micros, then the attributes."""
+    columns = dict(layout.decode(keys[:, 1]))
+    for name in people.cells:
+        columns[str(name)] = people.cells[name].to_numpy()[keys[:, 0]]
+    return pd.DataFrame(columns, index=range(len(keys)))
+
+
+def _risk_table(people: People, layout: Layout, frame: pd.DataFrame) -> RiskTable:
+    found = _patterns(people, layout, frame[["cell", "state"]].to_numpy(np.int64))
+    found["time_days"] = frame["at"].to_numpy(float) / HALVES_PER_DAY
+    number = frame["n"].to_numpy(float)
+    for what, name in ((ENTERED, "entered"), (CENSORED, "censored")):
+        found[name] = np.where(frame["what"] == what, number, 0.0)
+    for cause, name in enumerate(people.causes):
+        found[f"d_{name}"] = np.where(frame["what"] == EVENT + cause, number, 0.0)
+    return RiskTable.from_counts(found, (*layout.names, *people.cells.columns), people.causes)
