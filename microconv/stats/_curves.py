@@ -157,11 +157,14 @@ def log_log_limits(logs: Floats, se: Floats, z: float) -> tuple[Floats, Floats]:
     return np.where(inside, low, edge), np.where(inside, high, edge)
 
 
-def survival_with_limits(block: Block, z: float) -> tuple[Floats, Floats, Floats, Floats]:
-    """Kaplan-Meier survival, its Greenwood standard error and its log-log limits; all but the first NaN at 0."""
+def survival_with_limits(block: Block, variance: Floats, z: float) -> tuple[Floats, Floats, Floats, Floats]:
+    """Kaplan-Meier survival, its standard error and its log-log limits; all but the first NaN at 0.
+
+    ``variance`` is that of log survival: ``block.greenwood``, or one by cluster.
+    """
     survival = block.survival
     known = survival > 0
-    se = np.where(known, survival * np.sqrt(block.greenwood), np.nan)
+    se = np.where(known, survival * np.sqrt(variance), np.nan)
     low, high = log_log_limits(np.log(survival, out=np.full_like(survival, -np.inf), where=known), se, z)
     return survival, se, np.exp(low), np.exp(high)
 

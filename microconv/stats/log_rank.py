@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
-from microconv.counts import RiskTable, as_names, group_codes
-from microconv.errors import ParameterError, shorten, unknown_name
-from microconv.stats._curves import Block, Floats, check_names, read_blocks
+from microconv.counts import RiskTable
+from microconv.stats._curves import Block, Floats
+from microconv.stats._groups import Compared, at_risk, by_group, quadratic_form, upper_tail, weight_exponent
 
-__all__ = ["LogRank", "logrank"]
+__all__ = ["LogRank", "Score", "compare", "logrank"]
 
 _GROUP_COLUMNS = ["events", "observed", "expected"]
 
@@ -78,56 +77,45 @@ def logrank(
     0      d     3.0       3.0      4.85
     1      m     3.0       3.0      1.15
     """
-    groups, within = as_names(group), as_names(strata)
-    for column in (*groups, *within):
-        if column not in rt.pattern_cols:
-            raise ParameterError(unknown_name("pattern column", column, rt.pattern_cols))
-    if not groups or set(groups) & set(within):
-        raise ParameterError(
-            f"group={groups!r} must name at least one pattern column, and none that strata={within!r} names."
-        )
-    plain = isinstance(rho, int | float | np.integer | np.floating) and not isinstance(rho, bool)
-    if not plain or not math.isfinite(rho):
-        raise ParameterError(f"rho={shorten(repr(rho))} must be a number, such as 0 (log-rank) or 1 (Peto-Peto).")
-    check_names(groups, _GROUP_COLUMNS)
-    named = (*within, *groups)
-    table = rt if set(named) == set(rt.pattern_cols) else rt.pool(named)
-    blocks = read_blocks(table, cause)
-    heads = table.frame.iloc[[block.rows[0] for block in blocks]].reset_index(drop=True)
-    stratum, member = group_codes(heads[list(within)]), group_codes(heads[list(groups)])
-    size = int(member.max()) + 1
-    observed, expected, events = np.zeros(size), np.zeros(size), np.zeros(size)
-    variance = np.zeros((size, size))
-    for code in range(int(stratum.max()) + 1):
-        mine = [(int(member[at]), blocks[at]) for at in np.flatnonzero(stratum == code)]
-        part = _compare(mine, float(rho))
-        at = [number for number, _ in mine]
-        events[at] += part.events
-        observed[at] += part.observed
-        expected[at] += part.expected
-        variance[np.ix_(at, at)] += part.variance
-    chi2, freedom = _quadratic(observed - expected, variance)
-    _, first = np.unique(member, return_index=True)
-    shown = heads[list(groups)].iloc[first].reset_index(drop=True)
-    shown[_GROUP_COLUMNS] = np.column_stack([events, observed, expected])
-    return LogRank(chi2, freedom, _upper_tail(chi2, freedom), float(rho), shown, variance)
+    exponent = weight_exponent(rho)
+    compared = by_group(rt, group, strata, _GROUP_COLUMNS, cause=cause)
+    part = compare(compared, exponent)
+    chi2, freedom = quadratic_form(part.observed - part.expected, part.variance)
+    shown = compared.groups.copy()
+    shown[_GROUP_COLUMNS] = np.column_stack([part.events, part.observed, part.expected])
+    return LogRank(chi2, freedom, upper_tail(chi2, freedom), exponent, shown, part.variance)
 
 
 @dataclass(frozen=True)
-class _Part:
+class Score:
+    """Events, observed and expected (weighted), by group, and the covariance of observed minus expected."""
+
     events: Floats
     observed: Floats
     expected: Floats
     variance: Floats
 
 
-def _compare(members: list[tuple[int, Block]], rho: float) -> _Part:
+def compare(compared: Compared, rho: float) -> Score:
+    """Observed and expected events of the groups, summed over the strata."""
+    size = len(compared.groups)
+    total = Score(np.zeros(size), np.zeros(size), np.zeros(size), np.zeros((size, size)))
+    for at, blocks in compared.strata():
+        part = _within(blocks, rho)
+        total.events[at] += part.events
+        total.observed[at] += part.observed
+        total.expected[at] += part.expected
+        total.variance[np.ix_(at, at)] += part.variance
+    return total
+
+
+def _within(blocks: list[Block], rho: float) -> Score:
     """Observed and expected events of the groups of one stratum, with the hypergeometric covariance."""
-    time = np.unique(np.concatenate([block.time[block.events > 0] for _, block in members]))
-    d, n = np.zeros((len(time), len(members))), np.zeros((len(time), len(members)))
-    for column, (_, block) in enumerate(members):
+    time = np.unique(np.concatenate([block.time[block.events > 0] for block in blocks]))
+    d, n = np.zeros((len(time), len(blocks))), np.zeros((len(time), len(blocks)))
+    for column, block in enumerate(blocks):
         d[np.searchsorted(time, block.time[block.events > 0]), column] = block.events[block.events > 0]
-        n[:, column] = _at_risk(block, time)
+        n[:, column] = at_risk(block, time)
     deaths, total = d.sum(axis=1), n.sum(axis=1)
     survival = np.cumprod(np.maximum(1 - deaths / total, 0.0))
     before = np.concatenate([[1.0], survival[:-1]])[: len(time)]
@@ -139,32 +127,4 @@ def _compare(members: list[tuple[int, Block]], rho: float) -> _Part:
     variance = -(share.T @ (scale[:, None] * share))
     # Not scale * share less the square: who is alone at risk adds exactly nothing.
     np.fill_diagonal(variance, scale @ (share * ((total[:, None] - n) / total[:, None])))
-    return _Part(d.sum(axis=0), weight @ d, weight @ (deaths[:, None] * share), variance)
-
-
-def _at_risk(block: Block, time: Floats) -> Floats:
-    """How many of the block are at risk at each of ``time``: its own row, or who is left after the row before."""
-    place = np.searchsorted(block.time, time, side="right") - 1
-    at = np.maximum(place, 0)
-    exact = (place >= 0) & (block.time[at] == time)
-    return np.where(place < 0, 0.0, np.where(exact, block.n[at], block.after[at]))
-
-
-def _quadratic(difference: Floats, variance: Floats) -> tuple[float, int]:
-    """``difference' V^- difference`` and the rank of V: groups never at risk beside another count for nothing."""
-    compared = np.diag(variance) > 0
-    if not compared.any():
-        return math.nan, 0
-    scale = np.sqrt(np.diag(variance)[compared])
-    values, vectors = np.linalg.eigh(variance[np.ix_(compared, compared)] / np.outer(scale, scale))
-    real = values > 1e-10
-    projected = vectors[:, real].T @ (difference[compared] / scale)
-    return float((projected**2 / values[real]).sum()), int(real.sum())
-
-
-def _upper_tail(chi2: float, freedom: int) -> float:
-    if freedom == 0:
-        return math.nan
-    from scipy.special import chdtrc  # the chi-squared tail alone; scipy.stats takes ten times as long to import
-
-    return float(chdtrc(freedom, chi2))
+    return Score(d.sum(axis=0), weight @ d, weight @ (deaths[:, None] * share), variance)

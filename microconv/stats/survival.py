@@ -10,6 +10,7 @@ import pandas as pd
 from microconv.counts import RiskTable
 from microconv.errors import ParameterError
 from microconv.stats._curves import Floats, curve_at, curve_blocks, patterns_of, survival_with_limits, z_value
+from microconv.stats.clusters import log_survival_variances, without_cluster
 
 __all__ = ["kaplan_meier", "survival_at"]
 
@@ -17,7 +18,12 @@ _COLUMNS = ["time_days", "survival", "se", "ci_low", "ci_high", "at_risk", "even
 
 
 def kaplan_meier(
-    rt: RiskTable, confidence: float = 0.95, *, cause: Hashable | None = None, start_days: float = 0.0
+    rt: RiskTable,
+    confidence: float = 0.95,
+    *,
+    cause: Hashable | None = None,
+    start_days: float = 0.0,
+    cluster: str | None = None,
 ) -> pd.DataFrame:
     """Which share has not had the event by each time?
 
@@ -26,13 +32,18 @@ def kaplan_meier(
     of users (see ``aalen_johansen``). With ``start_days`` the curve is conditional on no event before that day: it
     starts there at 1, events on that very day count.
 
+    ``cluster`` names the pattern column that tells users (or buckets of users) apart who are counted more than once,
+    as with repeat conversions: it is pooled for the curve, and the error is the infinitesimal jackknife by cluster
+    instead of Greenwood's, as R's ``survfit(cluster=, robust=TRUE)``; NaN for one cluster.
+
     Returns one block of rows per pattern, pattern columns first, a row per time of ``rt``: ``time_days``, ``survival``
     just after it, ``se``, ``ci_low``, ``ci_high`` (log-log), ``at_risk``, ``events``, ``censored`` (all float). Before
     the first event the interval is (1, 1), which is not certainty; where survival is 0, error and interval are NaN.
     A weight counts as that many users.
 
-    Raises ``ParameterError`` on an empty table, an unknown cause, an impossible confidence or start. Warns with
-    ``MicroconvWarning`` where late entry lets the curve reach 0 while users are observed later. Kaplan and Meier
+    Raises ``ParameterError`` on an empty table, an unknown cause or cluster column, an impossible confidence or start.
+    Warns with ``MicroconvWarning`` where late entry lets the curve reach 0 while users are observed later, and where a
+    pattern has few clusters. Kaplan and Meier
     (1958), as R's ``survfit(conf.type="log-log")``.
 
     >>> users = pd.DataFrame({"start": 0, "stop": [1, 2, 2, 5], "bought": [True, True, False, False]})
@@ -45,9 +56,11 @@ def kaplan_meier(
     3        5.0      0.50      1.0     0.0       1.0
     """
     z = z_value(confidence)
-    blocks = curve_blocks(rt, cause, start_days)
-    table = patterns_of(rt, np.concatenate([block.rows for block in blocks]), _COLUMNS)
-    curves = [survival_with_limits(block, z) for block in blocks]
+    pooled = without_cluster(rt, cluster)
+    blocks = curve_blocks(pooled, cause, start_days)
+    variances = log_survival_variances(blocks, rt, cluster, cause)
+    table = patterns_of(pooled, np.concatenate([block.rows for block in blocks]), _COLUMNS)
+    curves = [survival_with_limits(block, variance, z) for block, variance in zip(blocks, variances, strict=True)]
     for column, parts in zip(_COLUMNS[1:5], zip(*curves, strict=True), strict=True):
         table[column] = np.concatenate(parts)
     table["at_risk"] = np.concatenate([block.n for block in blocks])
