@@ -26,6 +26,17 @@ last <- heart[order(heart$id, heart$stop), ]
 last$ever <- ave(last$transplant, last$id, FUN = max)
 last <- last[!duplicated(last$id, fromLast = TRUE), ]
 
+# Of those still at risk after a landmark (days), who had been transplanted by then against who had not.
+landmark <- function(at) {
+  kept <- last[last$stop > at, ]
+  wait <- with(heart[heart$transplant == 1, ], tapply(start, id, min))[as.character(kept$id)]
+  kept$done <- as.numeric(!is.na(wait) & wait <= at)
+  kept$left <- kept$stop - at
+  test <- survdiff(Surv(left, event) ~ done, kept)
+  c(list(at = at, n = nrow(kept), done = sum(kept$done), events = sum(kept$event), chi2 = test$chisq),
+    fit(Surv(left, event) ~ done, kept))
+}
+
 lung2 <- lung[!is.na(lung$ph.ecog), ]
 lung2$died <- lung2$status - 1
 lung2$ecog <- factor(lung2$ph.ecog)
@@ -45,7 +56,8 @@ out <- list(
     four_robust_breslow = fit(four, heart, by = heart$id, ties = "breslow"),
     strata = fit(Surv(start, stop, event) ~ age + transplant + strata(surgery), heart),
     strata_robust = fit(Surv(start, stop, event) ~ age + transplant + strata(surgery), heart, by = heart$id),
-    ever = fit(Surv(stop, event) ~ ever, last)
+    ever = fit(Surv(stop, event) ~ ever, last),
+    landmarks = lapply(c(7, 14, 30, 60, 90), landmark)
   ),
   lung = list(
     linear = fit(Surv(time, died) ~ age + sex + ph.ecog, lung2),

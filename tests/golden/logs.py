@@ -24,26 +24,30 @@ def log_of_subjects(
     attributes: Mapping[str, Sequence[Any]] | None = None,
     goal: str | None = None,
     competing: Sequence[str] = (),
+    since: Sequence[float] | None = None,
 ) -> EventLog:
     """One user a subject: enters at a moment of its own, does micros so many days later (NaN: never), and ends.
 
     ``end`` names the event at the end, after ``days``; None is censored there, by the plan's ``censor`` event "left".
     Every subject has that one, also at the moment of any other end, so that ties between the two are part of each log.
-    The attributes stand at the event of entry alone.
+    The attributes stand at the event of entry alone. ``since``: the age at which each is first seen, if not 0; the
+    column "began" then holds the moment of age 0.
     """
     count = len(days)
     # 37.5 minutes apart and not in the order of the ids: calendar time says nothing.
-    entry = START + pd.to_timedelta(np.random.default_rng(3).permutation(count) * 2250, unit="s")
+    zero = START + pd.to_timedelta(np.random.default_rng(3).permutation(count) * 2250, unit="s")
+    entry = zero if since is None else zero + whole_micros(since)
+    known = {**(attributes or {}), **({"began": zero} if since is not None else {})}
     ids = np.array([f"s{i}" for i in range(count)])
-    until = entry + whole_micros(days)
-    parts = [pd.DataFrame({"user_id": ids, "time": entry, "event": "entered", **(attributes or {})})]
+    until = zero + whole_micros(days)
+    parts = [pd.DataFrame({"user_id": ids, "time": entry, "event": "entered", **known})]
     parts.append(pd.DataFrame({"user_id": ids, "time": until, "event": "left"}))
     ended = np.array([one is not None for one in end])
     named = [one for one in end if one is not None]
     parts.append(pd.DataFrame({"user_id": ids[ended], "time": until[ended], "event": named}))
     for micro, at in (micros or {}).items():
         done = ~np.isnan(np.asarray(at, dtype=float))
-        moment = entry[done] + whole_micros(np.asarray(at, dtype=float)[done])
+        moment = zero[done] + whole_micros(np.asarray(at, dtype=float)[done])
         parts.append(pd.DataFrame({"user_id": ids[done], "time": moment, "event": micro}))
     frame = pd.concat(parts, ignore_index=True).sample(frac=1, random_state=1)
     plan = {
