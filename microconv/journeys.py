@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from microconv.durations import Duration, to_micros
+from microconv.durations import Duration, format_duration, to_micros
 from microconv.errors import ParameterError, PlanError, shorten, unknown_name
+from microconv.judging import TimeReading
 from microconv.reduce.items import matches
+from microconv.reduce.occurrences import ENTRY_PERIODS
 from microconv.reduce.risk import JourneyRule
-from microconv.steps import Step, as_item
+from microconv.steps import Step, as_item, segment_columns
 
 if TYPE_CHECKING:
     from microconv.log import EventLog
     from microconv.plan import Item
 
-__all__ = ["journey_rule"]
+__all__ = ["journey_rule", "segments_of"]
 
 
 def journey_rule(
-    log: EventLog, target: Step | None, origin: Step, competing: Sequence[Step] | None, horizon: Duration | None
+    log: EventLog,
+    target: Step | None,
+    origin: Step,
+    competing: Sequence[Step] | None,
+    horizon: Duration | None,
+    *,
+    origin_col: str | None = None,
+    landmark: Duration | None = None,
+    from_age: Duration | None = None,
+    tz: str = "UTC",
 ) -> JourneyRule:
     """Check the parameters of ``time_to_conversion`` and put them in the reduction's terms."""
+    TimeReading(tz=tz)  # refuses a zone that does not exist
     if target is None:
         goal: Item = log.require_plan("time_to_conversion without target=").macros[0]
     else:
@@ -45,12 +58,81 @@ def journey_rule(
                 f"origin={start.name!r} is itself an end of the journey ({end.name!r}): nobody would be at risk after "
                 f"it. Choose another origin{', or pass competing=()' if end in ends else ''}."
             )
-    return JourneyRule(
+    rule = JourneyRule(
         target=goal,
         origin=start,
         competing=ends,
         censor=censor,
         horizon=to_micros(horizon, "horizon") if horizon is not None else None,
+        origin_col=origin_col,
+        landmark=to_micros(landmark, "landmark") if landmark is not None else None,
+        from_age=to_micros(from_age, "from_age") if from_age is not None else None,
+        tz=tz,
+    )
+    _check_clock(log, rule)
+    return rule
+
+
+def _check_clock(log: EventLog, rule: JourneyRule) -> None:
+    if rule.origin_col is not None:
+        log.require_columns([rule.origin_col], "origin_col")
+        if rule.origin is not None:
+            raise ParameterError(
+                f"origin={rule.origin.name!r} and origin_col={rule.origin_col!r} both set time zero. Give one of them."
+            )
+    if rule.from_age is None:
+        return
+    if rule.landmark is not None:
+        raise ParameterError(
+            "landmark= and from_age= both leave out the first days: landmark= starts the clock anew there, from_age= "
+            "keeps it. Give one of them."
+        )
+    if rule.horizon is not None and rule.from_age >= rule.horizon:
+        raise ParameterError(
+            f"from_age={format_duration(rule.from_age)!r} leaves nothing before "
+            f"horizon={format_duration(rule.horizon)!r}. Choose an earlier age or a longer horizon."
+        )
+
+
+def segments_of(
+    log: EventLog, by: str | Sequence[str] | None, rule: JourneyRule, taken: Sequence[str]
+) -> tuple[list[str], JourneyRule]:
+    """The columns of ``by``, and the rule that knows which of them are micros, done or not by the landmark.
+
+    A name that is a column of the log is the column. Raises ``ParameterError`` on a micro without a landmark.
+    """
+    columns = [by] if isinstance(by, str) else list(by or ())
+    plan = log.plan
+    micros = {item.name: item for item in plan.micros} if plan is not None else {}
+    done = []
+    for column in columns:
+        if column in log.columns or column in ENTRY_PERIODS or not isinstance(column, str):
+            continue
+        if column in micros and rule.landmark is not None:
+            done.append(micros[column])
+        elif column in micros or column in log.event_counts.index:
+            raise ParameterError(_immortal(column, column in micros, rule.landmark is not None))
+    names = [item.name for item in done]
+    segment_columns(log, [column for column in columns if column not in names], taken)
+    for name in names:
+        if name in taken or columns.count(name) > 1:
+            raise ParameterError(
+                f"by={columns!r}: {name!r} is given twice or is the name of a column of the result. Rename the micro."
+            )
+    return columns, replace(rule, done=tuple(done))
+
+
+def _immortal(name: str, micro: bool, landmark: bool) -> str:
+    if landmark:
+        return (
+            f"by: {name!r} is an event, neither a column nor a micro of the plan. Name it among the plan's micros to "
+            "tell users apart by whether they had done it at the landmark."
+        )
+    named = "" if micro else " (once the plan names it as a micro)"
+    return (
+        f"by: {name!r} is something users do later, not what was known of them at entry. Only who has not converted "
+        "yet has time to do it, so that doers and others would differ even if it had no effect (immortal time). Use "
+        f"landmark='7D' to compare by what was done by then{named}, or mc.hazard_ratios for its effect over time."
     )
 
 

@@ -118,7 +118,10 @@ def test_curves_are_those_of_the_estimators_on_rows(seed: int) -> None:
             expected = quantiles.loc[quantiles["probability"] == p, theirs]
             np.testing.assert_array_equal(result.summary[f"p{round(100 * p)}{ours}_days"], expected)
     if rows["device"].nunique() > 1:
-        pd.testing.assert_frame_equal(result.tests, mc.stats.logrank(counts, "device").table)
+        test = result.tests.iloc[0]
+        assert (test["test"], test["cause"]) == ("log-rank", "A")
+        expected = mc.stats.logrank(counts, "device").table
+        pd.testing.assert_frame_equal(result.tests[list(expected.columns)], expected)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -130,7 +133,12 @@ def test_a_competing_end_that_never_happens_changes_nothing(seed: int) -> None:
     pd.testing.assert_frame_equal(without.table, beside.table, rtol=1e-10)
     summary = beside.summary.drop(columns="events_never")
     pd.testing.assert_frame_equal(without.summary, summary, rtol=1e-8)
-    pd.testing.assert_frame_equal(without.tests, beside.tests, rtol=1e-10)
+    pd.testing.assert_frame_equal(without.tests, beside.tests.iloc[:1], rtol=1e-10)
+    logs = ["group_a", "group_b", "chi2", "p_value", "p_adjusted"]
+    pd.testing.assert_frame_equal(without.pairs[logs], beside.pairs[logs], rtol=1e-8)
+    means = [column for column in without.pairs if column.startswith("rmst_")]
+    pd.testing.assert_frame_equal(without.pairs[means], beside.pairs[means], rtol=1e-6, atol=1e-10)
+    assert (beside.naive["difference"].abs() < 1e-12).all()
 
 
 # --- Against R, through event logs ---------------------------------------------------------------------------------
@@ -254,6 +262,9 @@ def test_a_cause_alone_censors_the_others(rivals: EventLog) -> None:
     ended = rivals.with_plan({"macros": [{"name": "end 2", "event": "end 2"}], "censor": ["left", "end 1", "end 3"]})
     result = mc.time_to_conversion(ended, by="group")
     near(result.tests["chi2"], golden["logrank_cause2"]["chisq"])
+    beside = mc.time_to_conversion(rivals, target="end 2", competing=["end 1", "end 3"], by="group").tests
+    row = beside[(beside["test"] == "log-rank") & (beside["cause"] == "end 2")]
+    near(row["chi2"], golden["logrank_cause2"]["chisq"])
 
 
 # --- What is asked and what is said --------------------------------------------------------------------------------
@@ -294,10 +305,14 @@ def test_defaults_come_from_the_plan(shop: EventLog) -> None:
     assert result.parameters == {
         "target": "buy",
         "origin": "entry",
+        "origin_col": None,
         "by": [],
         "competing": ["unsubscribe"],
         "censor": ["deleted"],
         "horizon": None,
+        "landmark": None,
+        "from_age": None,
+        "tz": "UTC",
         "confidence": 0.95,
     }
     assert list(result.table.columns) == [
@@ -450,7 +465,8 @@ def test_results_survive_copies_and_pickles(shop: EventLog, tmp_path: Path) -> N
         assert again.risk_table == result.risk_table
     folder = result.save(tmp_path / "out")
     names = {path.name for path in folder.iterdir()}
-    assert names == {"table.parquet", "table.csv", "summary.csv", "tests.csv", "figure.png", "result.json"}
+    frames = {f"{name}.csv" for name in ("table", "summary", "tests", "pairs", "causes", "naive")}
+    assert names == {"table.parquet", *frames, "figure.png", "result.json"}
 
 
 def test_risk_tables_of_two_logs_add_up_to_that_of_both(shop: EventLog) -> None:

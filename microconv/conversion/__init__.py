@@ -1,0 +1,218 @@
+"""mc.time_to_conversion: how long conversion takes, for whom, and how many have converted by when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from microconv.conversion.comparisons import MOST_PAIRED, all_causes, common_days, naive, pairs, tests, truncated
+from microconv.conversion.summary import COLUMNS, curves, quiet, summarise
+from microconv.conversion.words import Found, assumptions, meaning, warnings_of
+from microconv.counts import RiskTable
+from microconv.durations import MICROS_PER_DAY, Duration, format_duration, to_micros
+from microconv.errors import ParameterError
+from microconv.journeys import journey_rule, segments_of
+from microconv.reduce.occurrences import ENTRY_PERIODS
+from microconv.reduce.risk import JourneyRule, journeys, left_out, population, risk_table
+from microconv.results import Result
+from microconv.steps import Step, label
+
+if TYPE_CHECKING:
+    from microconv.log import EventLog
+
+__all__ = ["TimeToConversion", "journey_rule", "time_to_conversion"]
+
+_MOST_SEGMENTS = 200
+
+
+@dataclass(frozen=True, eq=False)
+class TimeToConversion(Result):
+    """The curves, with ``risk_table``: the counts at risk by time and segment, in days, that they were made from.
+
+    Risk tables of several logs add up.
+    """
+
+    risk_table: RiskTable | None = field(default=None, repr=False)
+
+
+def time_to_conversion(
+    log: EventLog,
+    *,
+    target: Step | None = None,
+    origin: Step = "entry",
+    origin_col: str | None = None,
+    by: str | Sequence[str] | None = None,
+    competing: Sequence[Step] | None = None,
+    horizon: Duration | None = None,
+    landmark: Duration | None = None,
+    from_age: Duration | None = None,
+    tz: str = "UTC",
+    confidence: float = 0.95,
+    max_rows: int = 1_000_000,
+) -> TimeToConversion:
+    """How many have converted by each time after entry, counting users whose time is not up as open, not as lost.
+
+    * ``target``: the conversion: a plan name, an event name or ``{"event": ..., "where": ...}``; None is the plan's
+      first macro.
+    * ``origin``: time zero: ``"entry"`` (the user's first event) or a micro, whose first occurrence starts the clock.
+    * ``origin_col``: time zero is a column's time at the first event instead, such as ``"signed_up_at"`` (a timestamp,
+      a date or ISO-8601 text). Recording may have begun later: users are at risk only from their first event on (late
+      entry), or from the column's time where that is later.
+    * ``by``: attributes at entry, one curve per combination; no value is ``(missing)``. ``entry_day``, ``entry_week``
+      and ``entry_month`` are entry cohorts. With ``landmark`` also micros of the plan: done by then, "yes" or "no".
+    * ``competing``: events that end a journey otherwise; None takes the plan's, ``()`` none (they are then ignored).
+    * ``horizon``: how far the curves go (``"30D"``); None: as far as users were observed.
+    * ``landmark``: only users who are still at risk this long (``"7D"``) after time zero, where the clock starts anew.
+    * ``from_age``: only ages after this; the curves are of users who had not ended by then, the clock stays.
+    * ``tz``: the zone of entry cohorts, and of times in ``origin_col`` that name none.
+    * ``confidence``: of all intervals. ``max_rows``: beyond so many counts, the times of censored users are put
+      together (``assumptions`` says so; the curve stays exact at every event).
+
+    At risk: every user from the origin on, up to and including the first of the target, a competing end, one of the
+    plan's ``censor`` events, ``observed_until`` and the horizon; the last three censor. Of ends at one instant the
+    target counts, then the first competing one. Users whose journey had ended before the origin are left out and
+    counted in ``assumptions``, as are those whom late entry, a landmark or ``from_age`` leaves out. Times are exact, to
+    the microsecond.
+
+    ``.table``, per segment: ``time_days, probability`` (1 - Kaplan-Meier; Aalen-Johansen with competing ends) with
+    ``ci_low, ci_high`` (log-log), ``at_risk, events, censored``. ``.summary``, per segment: ``n`` users, ``events``,
+    ``censored``, ``observed_days``, the ``probability`` at ``horizon_days`` (the horizon, else the plan's), the days by
+    which 10, 25, 50, 75 % of all users have converted, and ``rmst_days``, the mean days before converting up to the
+    horizon, with intervals; NaN where the curve does not come that far. ``.risk_table``: the counts.
+
+    With competing ends, ``.causes``: the cumulative incidence of every end (``cause, time_days, probability, se,
+    ci_low, ci_high``), and ``.naive``: at the horizon (else the last day that every segment was observed) what
+    1 - Kaplan-Meier would say that takes other ends for censoring, beside the ``probability``, and the ``difference``.
+    With ``by``, ``.tests``: the log-rank test between segments, with competing ends for each cause, and Gray's test
+    (``test, cause, chi2, degrees_of_freedom, p_value, rho``); ``.pairs`` (up to 20 segments): the log-rank test of each
+    pair (``group_a, group_b, chi2, p_value, p_adjusted``) and the difference in mean days, a less b
+    (``rmst_difference_days, rmst_ci_low_days, rmst_ci_high_days, rmst_p_value, rmst_p_adjusted``), adjusted by Holm.
+    Entry cohorts are compared up to the last day that each of them was observed, and no farther.
+
+    Raises ``ParameterError`` for parameters that do not fit the log, nobody at risk, over 200 segments, and for a micro
+    in ``by`` without a landmark (who converts early has no time to do it: immortal time). A target that never occurs
+    gives zero events and a warning in ``.warnings``. Follows R's ``survfit(conf.type = "log-log")``, ``survdiff`` and
+    ``cmprsk::cuminc``.
+
+    >>> import microconv as mc
+    >>> found = mc.time_to_conversion(mc.sample_log(), horizon="14D", by="device")
+    >>> found.summary[["device", "n", "events", "probability", "ci_low", "ci_high"]].round(3)
+        device     n  events  probability  ci_low  ci_high
+    0  desktop  2293     198        0.088   0.077    0.100
+    1   mobile  3210     211        0.067   0.059    0.076
+    2   tablet   500      40        0.082   0.061    0.110
+    """
+    rule = journey_rule(
+        log, target, origin, competing, horizon, origin_col=origin_col, landmark=landmark, from_age=from_age, tz=tz
+    )
+    counted = [f"{start}{cause}" for cause in rule.causes for start in ("d_", "events_")]
+    segments, rule = segments_of(log, by, rule, [*COLUMNS, *counted])
+    users = journeys(log, rule, segments, tz)
+    people, lost = population(log, users, len(segments)), left_out(log, users)
+    if people["at_risk"] == 0:
+        raise ParameterError(_nobody_at_risk(rule, people["users"], lost, label(origin)))
+    if people["segments"] > _MOST_SEGMENTS:
+        raise ParameterError(
+            f"by={segments} has {people['segments']:,} segments, over {_MOST_SEGMENTS}. Choose a coarser attribute."
+        )
+    counts, kept = risk_table(log, users, rule, segments, max_rows)
+    read_at = rule.horizon if rule.horizon is not None else _plan_horizon(log)
+    with quiet():
+        table = curves(counts, rule, confidence)
+        summary = summarise(counts, rule, read_at, confidence)
+        extra = {"summary": summary}
+        if rule.competing:
+            extra |= _beside_other_ends(counts, rule, read_at, confidence)
+        compared_to = None
+        if len(counts.blocks()) > 1:
+            cohorts = any(column in ENTRY_PERIODS and column not in log.columns for column in segments)
+            compared_to = common_days(counts) if cohorts else None
+            extra |= _between_segments(counts, rule, read_at, confidence, compared_to)
+    found = Found(
+        log, rule, segments, read_at, people, lost, kept, counts, summary,
+        naive=extra.get("naive"), pairs=len(extra.get("pairs", ())), compared_to=compared_to,
+    )  # fmt: skip
+    return TimeToConversion(
+        name="time_to_conversion",
+        table=table,
+        meaning=meaning(found),
+        parameters={
+            "target": rule.target.name,
+            "origin": label(origin),
+            "origin_col": rule.origin_col,
+            "by": segments,
+            "competing": [item.name for item in rule.competing],
+            "censor": [item.name for item in rule.censor],
+            "horizon": _written(rule.horizon),
+            "landmark": _written(rule.landmark),
+            "from_age": _written(rule.from_age),
+            "tz": tz,
+            "confidence": confidence,
+        },
+        assumptions=assumptions(found),
+        warnings=warnings_of(found),
+        extra=extra,
+        provenance=log.provenance,
+        plot_with=_plot,
+        risk_table=counts,
+    )
+
+
+def _written(micros: int | None) -> str | None:
+    return format_duration(micros) if micros is not None else None
+
+
+def _beside_other_ends(
+    counts: RiskTable, rule: JourneyRule, read_at: int | None, confidence: float
+) -> dict[str, pd.DataFrame]:
+    day = read_at / MICROS_PER_DAY if read_at is not None else common_days(counts)
+    return {"causes": all_causes(counts, confidence), "naive": naive(counts, rule, day, confidence)}
+
+
+def _between_segments(
+    counts: RiskTable, rule: JourneyRule, read_at: int | None, confidence: float, compared_to: float | None
+) -> dict[str, pd.DataFrame]:
+    """Tests and pairs; of entry cohorts only as far as each was observed."""
+    tau = read_at / MICROS_PER_DAY if read_at is not None else None
+    if compared_to is not None:
+        counts = truncated(counts, compared_to)
+        tau = min(tau, compared_to) if tau is not None else None
+    found = {"tests": tests(counts, rule)}
+    if len(counts.blocks()) <= MOST_PAIRED:
+        found["pairs"] = pairs(counts, rule, tau, confidence)
+    return found
+
+
+def _nobody_at_risk(rule: JourneyRule, users: int, lost: dict[str, int], origin: str) -> str:
+    if not rule.chosen:
+        return (
+            f"No user is ever at risk: of {users:,} users none reaches the origin {origin!r} "
+            "before the journey ends. Check its spelling, or choose another origin."
+        )
+    reasons = ", ".join(f"{number:,} {reason}" for reason, number in lost.items())
+    asked = ", ".join(
+        f"{name}={value!r}"
+        for name, value in (
+            ("origin_col", rule.origin_col),
+            ("landmark", _written(rule.landmark)),
+            ("from_age", _written(rule.from_age)),
+        )
+        if value is not None
+    )
+    return (
+        f"No user is ever at risk with {asked}: of {users:,} users {reasons}. Choose a shorter time or another origin."
+    )
+
+
+def _plot(result: Result, ax: Any) -> Any:
+    from microconv.plots import plot_time_to_conversion
+
+    return plot_time_to_conversion(result, ax)
+
+
+def _plan_horizon(log: EventLog) -> int | None:
+    horizon = log.plan.horizon if log.plan is not None else None
+    return to_micros(horizon, "horizon") if horizon is not None else None

@@ -1,0 +1,150 @@
+"""What the curves are held against: other ends, the naive reading, and each other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from microconv.counts import RiskTable
+from microconv.reduce.risk import JourneyRule
+from microconv.stats.competing import aalen_johansen, probability_at, time_lost
+from microconv.stats.log_rank import logrank
+from microconv.stats.multiplicity import adjust_p_values
+from microconv.stats.survival import kaplan_meier, survival_at
+
+__all__ = ["MOST_PAIRED", "all_causes", "common_days", "material", "naive", "pairs", "tests", "truncated"]
+
+MOST_PAIRED = 20  # segments; more have more pairs than anybody reads
+_POINT = 0.01
+
+
+def all_causes(counts: RiskTable, confidence: float) -> pd.DataFrame:
+    """The cumulative incidence of every end over time, segments first."""
+    return aalen_johansen(counts, confidence)
+
+
+def naive(counts: RiskTable, rule: JourneyRule, day: float, confidence: float) -> pd.DataFrame:
+    """Per segment, what 1 - Kaplan-Meier with other ends as censoring reads at a day, beside the cumulative incidence.
+
+    The naive curve is the share that would convert if nobody ever ended otherwise: of no use to who counts users.
+    """
+    by = list(counts.pattern_cols)
+    proper = probability_at(aalen_johansen(counts, confidence), [day])
+    proper = proper[proper["cause"] == rule.target.name].reset_index(drop=True)
+    curve = survival_at(kaplan_meier(counts, confidence, cause=rule.target.name), [day])
+    found = proper[by].copy()
+    found["cause"] = rule.target.name
+    found["horizon_days"] = day
+    found["naive"] = 1 - curve["survival"]
+    found["naive_ci_low"], found["naive_ci_high"] = 1 - curve["ci_high"], 1 - curve["ci_low"]
+    for column in ("probability", "ci_low", "ci_high"):
+        found[column] = proper[column]
+    found["difference"] = found["naive"] - found["probability"]
+    return found
+
+
+def material(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of ``naive`` whose difference is over a point, or over half the half width of the interval."""
+    half = (frame["ci_high"] - frame["ci_low"]) / 2
+    return frame[(frame["difference"] > _POINT) | ((frame["difference"] > half / 2) & (half > 0))]
+
+
+def tests(counts: RiskTable, rule: JourneyRule) -> pd.DataFrame:
+    """Do segments differ? The log-rank test, and with other ends each cause's, and Gray's of the share that has it.
+
+    Columns ``test, cause, chi2, degrees_of_freedom, p_value, rho``, the target first. Gray's test is not defined under
+    late entry and then left out.
+    """
+    by, rows = list(counts.pattern_cols), []
+    for cause in rule.causes:
+        rows.append(logrank(counts, by, cause=cause).table.assign(test="log-rank", cause=cause))
+        if rule.competing and not rule.late:
+            from microconv.stats.gray import gray_test
+
+            rows.append(gray_test(counts, by, cause=cause).table.assign(test="Gray", rho=0.0))
+    found = pd.concat(rows, ignore_index=True)
+    return found[["test", "cause", "chi2", "degrees_of_freedom", "p_value", "rho"]]
+
+
+def pairs(counts: RiskTable, rule: JourneyRule, tau: float | None, confidence: float) -> pd.DataFrame:
+    """Every pair of segments: the log-rank test of the target, and up to ``tau`` days the difference of the means.
+
+    ``rmst_difference_days`` is the mean days without conversion of ``group_a`` less that of ``group_b``; p-values of
+    each kind are adjusted by Holm over the pairs.
+    """
+    from microconv.stats.pairs import pairwise_logrank, rmst_differences
+
+    by = list(counts.pattern_cols)
+    found = pairwise_logrank(counts, by, cause=rule.target.name, method="holm")
+    if len(by) > 1:
+        for column in ("group_a", "group_b"):
+            found[column] = [", ".join(map(str, label)) for label in found[column]]
+    if tau is None:
+        return found
+    if rule.competing:
+        means = _lost_differences(counts, rule, tau, confidence)
+    else:
+        means = rmst_differences(counts, by, tau, confidence=confidence, method="holm")
+    renamed = means.rename(
+        columns={
+            "difference_days": "rmst_difference_days",
+            "ci_low": "rmst_ci_low_days",
+            "ci_high": "rmst_ci_high_days",
+            "p_value": "rmst_p_value",
+            "p_adjusted": "rmst_p_adjusted",
+        }
+    )
+    # Both list the pairs in the same order: first with second, first with third, ...
+    return pd.concat([found.reset_index(drop=True), renamed.filter(like="rmst_").reset_index(drop=True)], axis=1)
+
+
+def _lost_differences(counts: RiskTable, rule: JourneyRule, tau: float, confidence: float) -> pd.DataFrame:
+    """``rmst_differences`` beside other ends: the mean time without conversion is ``tau`` less the time lost to it."""
+    from scipy.special import ndtr
+
+    from microconv.stats._curves import z_value
+
+    lost = time_lost(counts, tau, confidence)
+    lost = lost[lost["cause"] == rule.target.name]
+    mean, variance = (tau - lost["estimate"]).to_numpy(), lost["se"].to_numpy() ** 2
+    first, second = np.triu_indices(len(mean), 1)
+    difference, se = mean[first] - mean[second], np.sqrt(variance[first] + variance[second])
+    z = np.divide(difference, se, out=np.full_like(se, np.nan), where=se > 0)
+    p = 2 * ndtr(-np.abs(z))
+    width = z_value(confidence) * se
+    return pd.DataFrame(
+        {
+            "difference_days": difference,
+            "ci_low": difference - width,
+            "ci_high": difference + width,
+            "p_value": p,
+            "p_adjusted": adjust_p_values(p, "holm"),
+        }
+    )
+
+
+def common_days(counts: RiskTable) -> float:
+    """How far every curve is known: the shortest observation of a segment that is not wholly converted by then."""
+    from microconv.stats._curves import read_blocks
+
+    blocks = read_blocks(counts)
+    open_still = [float(block.time[-1]) for block in blocks if block.survival[-1] > 0]
+    return min(open_still, default=max(float(block.time[-1]) for block in blocks))
+
+
+def truncated(counts: RiskTable, day: float) -> RiskTable:
+    """The same counts up to a day, at which whoever is still at risk is censored."""
+    frame = counts.frame
+    beyond = frame["time_days"] > day
+    if not beyond.any():
+        return counts
+    counted = ["entered", "censored", *counts.event_cols]
+    kept = frame.loc[~beyond, [*counts.pattern_cols, "time_days", *counted]]
+    rest = frame.loc[beyond]
+    left = rest[["censored", *counts.event_cols]].sum(axis=1) - rest["entered"]
+    cut = rest[list(counts.pattern_cols)].assign(time_days=day, entered=0.0, **dict.fromkeys(counts.event_cols, 0.0))
+    cut["censored"] = left
+    keys = [*counts.pattern_cols, "time_days"]
+    cut = cut.groupby(keys, as_index=False, sort=False, dropna=False).sum()
+    cut["censored"] = cut["censored"].clip(lower=0.0)
+    return RiskTable.from_counts(pd.concat([kept, cut], ignore_index=True), counts.pattern_cols, counts.causes)
