@@ -13,7 +13,7 @@ import pandas as pd
 from microconv.durations import moment_to_micros
 from microconv.errors import ParameterError
 from microconv.reduce.items import TIME, with_time
-from microconv.reduce.occurrences import ENTRY_PERIODS, occurrences
+from microconv.reduce.occurrences import ENTRY_PERIODS
 from microconv.reduce.risk import JourneyRule, journeys
 
 if TYPE_CHECKING:
@@ -75,11 +75,7 @@ def people(
     """
     texts = [column for column in attributes if not is_number(log, column)]
     numbers = [column for column in attributes if is_number(log, column)]
-    users = journeys(log, rule, texts, tz)
-    if micros:
-        first = occurrences(log, micros)
-        done = first.select(_user=first.user_id, **{f"micro_{i}": first[f"at_{i}"] for i in range(len(micros))})
-        users = users.join(done, users.user_id == done["_user"]).drop("_user")
+    users = journeys(log, rule, texts, tz, micros)
     if numbers:
         users = _with_numbers(log, users, numbers)
     since = users.start
@@ -108,7 +104,7 @@ def people(
         ever=ever,
         late=late,
         known=known,
-        **{f"done_{i}": 2 * (users[f"micro_{i}"] - since) for i in range(len(micros))},
+        **{f"done_{i}": 2 * (users[f"also_{i}"] - since) for i in range(len(micros))},
     )
     found = log.engine.materialise(found)
     count = log.engine.fetch(

@@ -81,7 +81,9 @@ LEFT_OUT = (
 _WHY = {reason: number for number, reason in enumerate(LEFT_OUT)}
 
 
-def journeys(log: EventLog, rule: JourneyRule, by: Sequence[str] = (), tz: str = "UTC") -> ir.Table:
+def journeys(
+    log: EventLog, rule: JourneyRule, by: Sequence[str] = (), tz: str = "UTC", also: Sequence[Item] = ()
+) -> ir.Table:
     """One row per user: ``user_id, entry, start, enter, stop`` (microseconds since 1970), ``cause``, ``by_0`` ....
 
     ``start`` is time zero; the user is at risk in (enter, stop]. ``enter`` is ``start`` unless recording began later
@@ -90,11 +92,12 @@ def journeys(log: EventLog, rule: JourneyRule, by: Sequence[str] = (), tz: str =
     instant the first in that order counts. ``start`` is null for users who are never at risk: who never reach the
     origin, or only after their journey has ended. With ``rule.chosen`` there are other reasons, and ``why`` is the
     place of each user's in ``LEFT_OUT``. ``by`` names attributes at entry (``at_entry``), or items of ``rule.done``:
-    "yes" for who has done it by the landmark. ``tz`` is the zone of entry periods.
+    "yes" for who has done it by the landmark. ``tz`` is the zone of entry periods. ``also`` are further items, whose
+    first times, null if never, stand in ``also_0`` ....
     """
     ends = (rule.target, *rule.competing)
     marks = (*rule.censor, *([rule.origin] if rule.origin is not None else []))
-    items = (*ends, *marks, *rule.done)
+    items = (*ends, *marks, *rule.done, *also)
     users = occurrences(log, items)
     if rule.origin_col is not None:
         users = moment_at_entry(log, log.engine.materialise(users), rule.origin_col, "_zero", rule.tz)
@@ -112,6 +115,7 @@ def journeys(log: EventLog, rule: JourneyRule, by: Sequence[str] = (), tz: str =
     else:
         start = users[f"at_{len(ends) + len(rule.censor)}"] if rule.origin is not None else users.entry
     done = {f"_done_{i}": users[f"at_{len(ends) + len(marks) + i}"] for i in range(len(rule.done))}
+    done |= {f"also_{i}": users[f"at_{len(items) - len(also) + i}"] for i in range(len(also))}
     followed = users.select("user_id", "entry", start=start, stop=stop, cause=cause, **done)
     followed = _judged(followed, rule) if rule.chosen else _at_risk(followed)
     return log.engine.materialise(_segmented(log, followed, rule, by, tz))
@@ -164,7 +168,9 @@ def _segmented(log: EventLog, users: ir.Table, rule: JourneyRule, by: Sequence[s
     for name, i in place.items():
         known[name] = (users[f"_done_{i}"] <= users.start).fill_null(False).ifelse("yes", "no")
     kept = [
-        column for column in ("user_id", "entry", "start", "enter", "stop", "cause", "why") if column in users.columns
+        column
+        for column in users.columns
+        if column in ("user_id", "entry", "start", "enter", "stop", "cause", "why") or column.startswith("also_")
     ]
     return users.select(*kept, **{f"by_{i}": known[column] for i, column in enumerate(by)})
 

@@ -211,6 +211,14 @@ def half_microseconds(frame: pd.DataFrame) -> pd.Series:
 
 
 def in_state(people: People, marked: ir.Table, layout: Layout) -> pd.DataFrame:
-    """Per cell: ``users``, and for each moment ``in_<i>``, how many were ever at risk after it."""
-    past = {f"in_{i}": (marked[f"m_{i}"] < _NEVER).cast("int64").sum() for i in range(len(layout.moments))}
-    return people.engine.fetch(marked.group_by("cell").agg(users=marked.count(), **past)).sort_values("cell")
+    """Per cell: ``users``, and for each column and level above 0 ``in_<column>_<level>``: how many were ever at risk in
+    it. The moments of a column must follow one another.
+    """
+    at = [marked[f"m_{i}"] for i in range(len(layout.moments))]
+    found = {}
+    for number, column in enumerate(layout.columns):
+        for level, i in enumerate(column.passed[: column.most], 1):
+            last = level == len(column.passed)
+            until = ibis.literal(_NEVER, "int64") if last else at[column.passed[level]]
+            found[f"in_{number}_{level}"] = (at[i] < until).cast("int64").sum()
+    return people.engine.fetch(marked.group_by("cell").agg(users=marked.count(), **found)).sort_values("cell")
