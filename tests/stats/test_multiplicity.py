@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -64,3 +67,11 @@ def test_errors_name_the_value_and_what_is_allowed() -> None:
         adjust_p_values([0.1, 1.2])
     with pytest.raises(ParameterError, match="must hold numbers"):
         adjust_p_values(["small"])
+
+
+def test_equals_p_adjust_of_r() -> None:
+    golden = json.loads((Path(__file__).parents[1] / "golden" / "curves.json").read_text())
+    for case in (golden["adjust"], golden["adjust_gaps"]):
+        p = np.array(case["p"], dtype=float)
+        for method in THEIRS:
+            np.testing.assert_allclose(adjust_p_values(p, method), np.array(case[method], dtype=float), rtol=1e-12)
