@@ -94,7 +94,8 @@ def _mean(counts: RiskTable, rule: JourneyRule, day: float, confidence: float) -
 def _at_horizon(counts: RiskTable, rule: JourneyRule, day: float, confidence: float) -> dict[str, np.ndarray]:
     """The share converted by the horizon; NaN for segments not observed that long.
 
-    Where nobody has converted the upper limit is -ln(1 - confidence) over the users known not to have.
+    Where nobody has converted the upper limit is -ln(1 - confidence) over the users known not to have. Where everybody
+    has, the share of those left before the last conversions that could have stayed has that limit.
     """
     if rule.competing:
         read = probability_at(aalen_johansen(counts, confidence), [day])
@@ -103,12 +104,21 @@ def _at_horizon(counts: RiskTable, rule: JourneyRule, day: float, confidence: fl
     else:
         read = survival_at(kaplan_meier(counts, confidence), [day])
         low, high, probability = 1 - read["ci_high"], 1 - read["ci_low"], 1 - read["survival"]
-    found = {"probability": probability.to_numpy(), "ci_low": low.to_numpy(), "ci_high": high.to_numpy().copy()}
+    found = {
+        "probability": probability.to_numpy(), "ci_low": low.to_numpy().copy(), "ci_high": high.to_numpy().copy()
+    }  # fmt: skip
     for row, place in enumerate(counts.blocks()):
+        block = counts.frame.iloc[place]
         if found["probability"][row] == 0:  # no conversion is no proof that there is none: the rule of three
-            block = counts.frame.iloc[place]
             known = _known(block, rule, day)
             found["ci_high"][row] = min(1.0, -np.log(1 - confidence) / known) if known > 0 else 1.0
+        elif found["probability"][row] == 1 and np.isnan(found["ci_low"][row]):
+            # No error can be computed at 1; that all converted is no proof either.
+            curve = curves(counts, rule, confidence).iloc[place]
+            at = int(np.flatnonzero(curve["probability"] == 1)[0])
+            before = float(curve["ci_low"].iloc[at - 1]) if at > 0 else 0.0
+            found["ci_low"][row] = 1 - (1 - before) * min(1.0, -np.log(1 - confidence) / curve["at_risk"].iloc[at])
+            found["ci_high"][row] = 1.0
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -136,9 +137,9 @@ def _since(result: Result) -> str:
 def _top(part: pd.DataFrame, band: bool) -> float:
     """The highest point to show; a band that opens wide over its last few users does not squeeze the curves."""
     highest = float(part["probability"].max())
-    if not band:
-        return highest
     limit = float(part["ci_high"].max())
+    if not band or math.isnan(limit):  # no limits where all converted at once
+        return highest
     return min(limit, 2.5 * highest) if highest > 0 else limit
 
 
