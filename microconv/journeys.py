@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from microconv.durations import Duration, format_duration, to_micros
 from microconv.errors import ParameterError, PlanError, shorten, unknown_name
 from microconv.judging import TimeReading
-from microconv.reduce.items import matches
+from microconv.reduce.items import is_plain, matches
 from microconv.reduce.occurrences import ENTRY_PERIODS
 from microconv.reduce.risk import JourneyRule
+from microconv.reduce.waits import BUCKET, NUMBER
 from microconv.steps import Step, as_item, segment_columns
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def journey_rule(
     origin_col: str | None = None,
     landmark: Duration | None = None,
     from_age: Duration | None = None,
+    repeat: Literal["first", "each"] = "first",
     tz: str = "UTC",
 ) -> JourneyRule:
     """Check the parameters of ``time_to_conversion`` and put them in the reduction's terms."""
@@ -67,6 +69,7 @@ def journey_rule(
         origin_col=origin_col,
         landmark=to_micros(landmark, "landmark") if landmark is not None else None,
         from_age=to_micros(from_age, "from_age") if from_age is not None else None,
+        repeat=repeat,
         tz=tz,
     )
     _check_clock(log, rule)
@@ -74,6 +77,21 @@ def journey_rule(
 
 
 def _check_clock(log: EventLog, rule: JourneyRule) -> None:
+    if rule.repeat not in ("first", "each"):
+        raise ParameterError(unknown_name("repeat", rule.repeat, ("first", "each")))
+    if rule.repeat == "each":
+        if not is_plain(rule.target):
+            raise ParameterError(
+                f"repeat='each' needs a target that can happen again, but {rule.target.name!r} (nth or total) happens "
+                "once by definition. Name the event itself, with where= if need be."
+            )
+        for name, value, why in (
+            ("origin_col", rule.origin_col, "conversions before the first recorded event are unknown"),
+            ("landmark", rule.landmark, "the clock starts anew at each conversion"),
+            ("from_age", rule.from_age, "the clock starts anew at each conversion"),
+        ):
+            if value is not None:
+                raise ParameterError(f"repeat='each' and {name}= do not go together: {why}. Use repeat='first'.")
     if rule.origin_col is not None:
         log.require_columns([rule.origin_col], "origin_col")
         if rule.origin is not None:
@@ -101,24 +119,27 @@ def segments_of(
 
     A name that is a column of the log is the column. Raises ``ParameterError`` on a micro without a landmark.
     """
-    columns = [by] if isinstance(by, str) else list(by or ())
+    columns, taken = [by] if isinstance(by, str) else list(by or ()), [*taken, BUCKET]
     plan = log.plan
     micros = {item.name: item for item in plan.micros} if plan is not None else {}
-    done = []
+    done, own = [], []
     for column in columns:
         if column in log.columns or column in ENTRY_PERIODS or not isinstance(column, str):
+            continue
+        if column == NUMBER:
+            if rule.repeat != "each":
+                raise ParameterError(f"by={NUMBER!r} needs repeat='each': with 'first' there is one conversion a user.")
+            own.append(column)
             continue
         if column in micros and rule.landmark is not None:
             done.append(micros[column])
         elif column in micros or column in log.event_counts.index:
             raise ParameterError(_immortal(column, column in micros, rule.landmark is not None))
-    names = [item.name for item in done]
+    names = [*own, *[item.name for item in done]]
     segment_columns(log, [column for column in columns if column not in names], taken)
     for name in names:
         if name in taken or columns.count(name) > 1:
-            raise ParameterError(
-                f"by={columns!r}: {name!r} is given twice or is the name of a column of the result. Rename the micro."
-            )
+            raise ParameterError(f"by={columns!r}: {name!r} is given twice or is the name of a column of the result.")
     return columns, replace(rule, done=tuple(done))
 
 

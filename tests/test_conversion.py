@@ -310,6 +310,7 @@ def test_defaults_come_from_the_plan(shop: EventLog) -> None:
         "competing": ["unsubscribe"],
         "censor": ["deleted"],
         "horizon": None,
+        "repeat": "first",
         "landmark": None,
         "from_age": None,
         "tz": "UTC",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
 from microconv.conversion.comparisons import MOST_PAIRED, all_causes, common_days, naive, pairs, tests, truncated
-from microconv.conversion.summary import COLUMNS, curves, quiet, summarise
+from microconv.conversion.summary import COLUMNS, curves, pooled, quiet, summarise
 from microconv.conversion.words import Found, assumptions, meaning, warnings_of
 from microconv.counts import RiskTable
 from microconv.durations import MICROS_PER_DAY, Duration, format_duration, to_micros
@@ -17,6 +17,7 @@ from microconv.errors import ParameterError
 from microconv.journeys import journey_rule, segments_of
 from microconv.reduce.occurrences import ENTRY_PERIODS
 from microconv.reduce.risk import JourneyRule, journeys, left_out, population, risk_table
+from microconv.reduce.waits import NUMBER, users_by
 from microconv.results import Result
 from microconv.steps import Step, label
 
@@ -46,6 +47,7 @@ def time_to_conversion(
     origin_col: str | None = None,
     by: str | Sequence[str] | None = None,
     competing: Sequence[Step] | None = None,
+    repeat: Literal["first", "each"] = "first",
     horizon: Duration | None = None,
     landmark: Duration | None = None,
     from_age: Duration | None = None,
@@ -64,6 +66,10 @@ def time_to_conversion(
     * ``by``: attributes at entry, one curve per combination; no value is ``(missing)``. ``entry_day``, ``entry_week``
       and ``entry_month`` are entry cohorts. With ``landmark`` also micros of the plan: done by then, "yes" or "no".
     * ``competing``: events that end a journey otherwise; None takes the plan's, ``()`` none (they are then ignored).
+    * ``repeat``: ``"first"`` stops the clock at the first conversion; with ``"each"`` every conversion starts it anew,
+      so that a user has a wait to the first, one from the first to the second, and so on, up to a competing end or the
+      end of observation. Errors are then by user. ``by="conversion_number"`` tells the first, second and later waits
+      apart.
     * ``horizon``: how far the curves go (``"30D"``); None: as far as users were observed.
     * ``landmark``: only users who are still at risk this long (``"7D"``) after time zero, where the clock starts anew.
     * ``from_age``: only ages after this; the curves are of users who had not ended by then, the clock stays.
@@ -81,7 +87,8 @@ def time_to_conversion(
     ``ci_low, ci_high`` (log-log), ``at_risk, events, censored``. ``.summary``, per segment: ``n`` users, ``events``,
     ``censored``, ``observed_days``, the ``probability`` at ``horizon_days`` (the horizon, else the plan's), the days by
     which 10, 25, 50, 75 % of all users have converted, and ``rmst_days``, the mean days before converting up to the
-    horizon, with intervals; NaN where the curve does not come that far. ``.risk_table``: the counts.
+    horizon, with intervals; NaN where the curve does not come that far. With ``repeat="each"`` there are ``waits``
+    beside ``n`` users, and shares, days and numbers at risk are of waits. ``.risk_table``: the counts.
 
     With competing ends, ``.causes``: the cumulative incidence of every end (``cause, time_days, probability, se,
     ci_low, ci_high``), and ``.naive``: at the horizon (else the last day that every segment was observed) what
@@ -90,7 +97,8 @@ def time_to_conversion(
     (``test, cause, chi2, degrees_of_freedom, p_value, rho``); ``.pairs`` (up to 20 segments): the log-rank test of each
     pair (``group_a, group_b, chi2, p_value, p_adjusted``) and the difference in mean days, a less b
     (``rmst_difference_days, rmst_ci_low_days, rmst_ci_high_days, rmst_p_value, rmst_p_adjusted``), adjusted by Holm.
-    Entry cohorts are compared up to the last day that each of them was observed, and no farther.
+    Entry cohorts are compared up to the last day that each of them was observed, and no farther. With ``repeat="each"``
+    there are the differences in mean days alone: the tests take waits to be independent.
 
     Raises ``ParameterError`` for parameters that do not fit the log, nobody at risk, over 200 segments, and for a micro
     in ``by`` without a landmark (who converts early has no time to do it: immortal time). A target that never occurs
@@ -106,7 +114,16 @@ def time_to_conversion(
     2   tablet   500      40        0.082   0.061    0.110
     """
     rule = journey_rule(
-        log, target, origin, competing, horizon, origin_col=origin_col, landmark=landmark, from_age=from_age, tz=tz
+        log,
+        target,
+        origin,
+        competing,
+        horizon,
+        origin_col=origin_col,
+        landmark=landmark,
+        from_age=from_age,
+        repeat=repeat,
+        tz=tz,
     )
     counted = [f"{start}{cause}" for cause in rule.causes for start in ("d_", "events_")]
     segments, rule = segments_of(log, by, rule, [*COLUMNS, *counted])
@@ -120,19 +137,21 @@ def time_to_conversion(
         )
     counts, kept = risk_table(log, users, rule, segments, max_rows)
     read_at = rule.horizon if rule.horizon is not None else _plan_horizon(log)
+    sizes = users_by(log, users, segments) if rule.cluster is not None else None
     with quiet():
+        whole = pooled(counts, rule)
         table = curves(counts, rule, confidence)
-        summary = summarise(counts, rule, read_at, confidence)
+        summary = summarise(counts, rule, read_at, confidence, sizes)
         extra = {"summary": summary}
         if rule.competing:
             extra |= _beside_other_ends(counts, rule, read_at, confidence)
         compared_to = None
-        if len(counts.blocks()) > 1:
+        if len(whole.blocks()) > 1:
             cohorts = any(column in ENTRY_PERIODS and column not in log.columns for column in segments)
-            compared_to = common_days(counts) if cohorts else None
+            compared_to = common_days(whole) if cohorts else None
             extra |= _between_segments(counts, rule, read_at, confidence, compared_to)
     found = Found(
-        log, rule, segments, read_at, people, lost, kept, counts, summary,
+        log, rule, segments, read_at, people, lost, kept, whole, summary,
         naive=extra.get("naive"), pairs=len(extra.get("pairs", ())), compared_to=compared_to,
     )  # fmt: skip
     return TimeToConversion(
@@ -147,6 +166,7 @@ def time_to_conversion(
             "competing": [item.name for item in rule.competing],
             "censor": [item.name for item in rule.censor],
             "horizon": _written(rule.horizon),
+            "repeat": rule.repeat,
             "landmark": _written(rule.landmark),
             "from_age": _written(rule.from_age),
             "tz": tz,
@@ -157,7 +177,7 @@ def time_to_conversion(
         extra=extra,
         provenance=log.provenance,
         plot_with=_plot,
-        risk_table=counts,
+        risk_table=whole,
     )
 
 
@@ -168,8 +188,8 @@ def _written(micros: int | None) -> str | None:
 def _beside_other_ends(
     counts: RiskTable, rule: JourneyRule, read_at: int | None, confidence: float
 ) -> dict[str, pd.DataFrame]:
-    day = read_at / MICROS_PER_DAY if read_at is not None else common_days(counts)
-    return {"causes": all_causes(counts, confidence), "naive": naive(counts, rule, day, confidence)}
+    day = read_at / MICROS_PER_DAY if read_at is not None else common_days(pooled(counts, rule))
+    return {"causes": all_causes(counts, rule, confidence), "naive": naive(counts, rule, day, confidence)}
 
 
 def _between_segments(
@@ -180,8 +200,11 @@ def _between_segments(
     if compared_to is not None:
         counts = truncated(counts, compared_to)
         tau = min(tau, compared_to) if tau is not None else None
-    found = {"tests": tests(counts, rule)}
-    if len(counts.blocks()) <= MOST_PAIRED:
+    found = {"tests": tests(counts, rule)} if rule.cluster is None else {}
+    several = rule.cluster is not None and NUMBER in counts.pattern_cols  # a user has waits in several segments
+    if rule.cluster is not None and (tau is None or (rule.competing and several)):
+        return found
+    if len(pooled(counts, rule).blocks()) <= MOST_PAIRED:
         found["pairs"] = pairs(counts, rule, tau, confidence)
     return found
 

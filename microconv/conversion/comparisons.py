@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from microconv.conversion.summary import pooled
 from microconv.counts import RiskTable
 from microconv.reduce.risk import JourneyRule
 from microconv.stats.competing import aalen_johansen, probability_at, time_lost
@@ -16,11 +17,18 @@ __all__ = ["MOST_PAIRED", "all_causes", "common_days", "material", "naive", "pai
 
 MOST_PAIRED = 20  # segments; more have more pairs than anybody reads
 _POINT = 0.01
+_MEANS = {
+    "difference_days": "rmst_difference_days",
+    "ci_low": "rmst_ci_low_days",
+    "ci_high": "rmst_ci_high_days",
+    "p_value": "rmst_p_value",
+    "p_adjusted": "rmst_p_adjusted",
+}
 
 
-def all_causes(counts: RiskTable, confidence: float) -> pd.DataFrame:
+def all_causes(counts: RiskTable, rule: JourneyRule, confidence: float) -> pd.DataFrame:
     """The cumulative incidence of every end over time, segments first."""
-    return aalen_johansen(counts, confidence)
+    return aalen_johansen(counts, confidence, cluster=rule.cluster)
 
 
 def naive(counts: RiskTable, rule: JourneyRule, day: float, confidence: float) -> pd.DataFrame:
@@ -28,10 +36,10 @@ def naive(counts: RiskTable, rule: JourneyRule, day: float, confidence: float) -
 
     The naive curve is the share that would convert if nobody ever ended otherwise: of no use to who counts users.
     """
-    by = list(counts.pattern_cols)
-    proper = probability_at(aalen_johansen(counts, confidence), [day])
+    by = _segments(counts, rule)
+    proper = probability_at(aalen_johansen(counts, confidence, cluster=rule.cluster), [day])
     proper = proper[proper["cause"] == rule.target.name].reset_index(drop=True)
-    curve = survival_at(kaplan_meier(counts, confidence, cause=rule.target.name), [day])
+    curve = survival_at(kaplan_meier(counts, confidence, cause=rule.target.name, cluster=rule.cluster), [day])
     found = proper[by].copy()
     found["cause"] = rule.target.name
     found["horizon_days"] = day
@@ -55,7 +63,7 @@ def tests(counts: RiskTable, rule: JourneyRule) -> pd.DataFrame:
     Columns ``test, cause, chi2, degrees_of_freedom, p_value, rho``, the target first. Gray's test is not defined under
     late entry and then left out.
     """
-    by, rows = list(counts.pattern_cols), []
+    by, rows = _segments(counts, rule), []
     for cause in rule.causes:
         rows.append(logrank(counts, by, cause=cause).table.assign(test="log-rank", cause=cause))
         if rule.competing and not rule.late:
@@ -70,32 +78,31 @@ def pairs(counts: RiskTable, rule: JourneyRule, tau: float | None, confidence: f
     """Every pair of segments: the log-rank test of the target, and up to ``tau`` days the difference of the means.
 
     ``rmst_difference_days`` is the mean days without conversion of ``group_a`` less that of ``group_b``; p-values of
-    each kind are adjusted by Holm over the pairs.
+    each kind are adjusted by Holm over the pairs. Where users are counted more than once only the means are compared,
+    with errors by user: the log-rank test takes waits to be independent.
     """
     from microconv.stats.pairs import pairwise_logrank, rmst_differences
 
-    by = list(counts.pattern_cols)
-    found = pairwise_logrank(counts, by, cause=rule.target.name, method="holm")
-    if len(by) > 1:
-        for column in ("group_a", "group_b"):
-            found[column] = [", ".join(map(str, label)) for label in found[column]]
-    if tau is None:
-        return found
-    if rule.competing:
-        means = _lost_differences(counts, rule, tau, confidence)
-    else:
-        means = rmst_differences(counts, by, tau, confidence=confidence, method="holm")
-    renamed = means.rename(
-        columns={
-            "difference_days": "rmst_difference_days",
-            "ci_low": "rmst_ci_low_days",
-            "ci_high": "rmst_ci_high_days",
-            "p_value": "rmst_p_value",
-            "p_adjusted": "rmst_p_adjusted",
-        }
-    )
-    # Both list the pairs in the same order: first with second, first with third, ...
-    return pd.concat([found.reset_index(drop=True), renamed.filter(like="rmst_").reset_index(drop=True)], axis=1)
+    by, parts = _segments(counts, rule), []
+    if rule.cluster is None:
+        parts.append(pairwise_logrank(counts, by, cause=rule.target.name, method="holm"))
+    if tau is not None and rule.competing:
+        parts.append(_lost_differences(counts, rule, tau, confidence).rename(columns=_MEANS))
+    elif tau is not None:
+        means = rmst_differences(counts, by, tau, confidence=confidence, method="holm", cluster=rule.cluster)
+        parts.append(means.rename(columns=_MEANS))
+    # All list the pairs in the same order: first with second, first with third, ...
+    named = parts[0][["group_a", "group_b"]].map(_label)
+    columns = [part.drop(columns=[c for c in ("group_a", "group_b", "se") if c in part]) for part in parts]
+    return pd.concat([named, *columns], axis=1)
+
+
+def _label(group: object) -> object:
+    return ", ".join(map(str, group)) if isinstance(group, tuple) else group
+
+
+def _segments(counts: RiskTable, rule: JourneyRule) -> list[str]:
+    return [column for column in counts.pattern_cols if column != rule.cluster]
 
 
 def _lost_differences(counts: RiskTable, rule: JourneyRule, tau: float, confidence: float) -> pd.DataFrame:
@@ -104,7 +111,7 @@ def _lost_differences(counts: RiskTable, rule: JourneyRule, tau: float, confiden
 
     from microconv.stats._curves import z_value
 
-    lost = time_lost(counts, tau, confidence)
+    lost = time_lost(counts, tau, confidence, cluster=rule.cluster)
     lost = lost[lost["cause"] == rule.target.name]
     mean, variance = (tau - lost["estimate"]).to_numpy(), lost["se"].to_numpy() ** 2
     first, second = np.triu_indices(len(mean), 1)
@@ -112,8 +119,12 @@ def _lost_differences(counts: RiskTable, rule: JourneyRule, tau: float, confiden
     z = np.divide(difference, se, out=np.full_like(se, np.nan), where=se > 0)
     p = 2 * ndtr(-np.abs(z))
     width = z_value(confidence) * se
+    labels = pooled(counts, rule)
+    names = [tuple(labels.frame.iloc[place.start][_segments(counts, rule)]) for place in labels.blocks()]
     return pd.DataFrame(
         {
+            "group_a": [names[i] for i in first],
+            "group_b": [names[i] for i in second],
             "difference_days": difference,
             "ci_low": difference - width,
             "ci_high": difference + width,
@@ -146,5 +157,4 @@ def truncated(counts: RiskTable, day: float) -> RiskTable:
     cut["censored"] = left
     keys = [*counts.pattern_cols, "time_days"]
     cut = cut.groupby(keys, as_index=False, sort=False, dropna=False).sum()
-    cut["censored"] = cut["censored"].clip(lower=0.0)
     return RiskTable.from_counts(pd.concat([kept, cut], ignore_index=True), counts.pattern_cols, counts.causes)

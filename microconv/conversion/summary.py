@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -18,12 +18,12 @@ from microconv.stats.competing import aalen_johansen, probability_at, time_lost
 from microconv.stats.survival import kaplan_meier, survival_at
 from microconv.stats.times import quantiles, rmst
 
-__all__ = ["COLUMNS", "curves", "quiet", "summarise"]
+__all__ = ["COLUMNS", "curves", "pooled", "quiet", "summarise"]
 
 _QUANTILES = (0.1, 0.25, 0.5, 0.75)
 _FLAT = 1.5e-8  # sums of fractions this near are one value
 COLUMNS = (
-    "time_days probability ci_low ci_high at_risk events censored n entered person_time_days observed_days "
+    "time_days probability ci_low ci_high at_risk events censored n waits entered person_time_days observed_days "
     "horizon_days rmst_days rmst_ci_low_days rmst_ci_high_days "
     + " ".join(f"p{p}_days p{p}_ci_low_days p{p}_ci_high_days" for p in (10, 25, 50, 75))
 ).split()
@@ -37,29 +37,52 @@ def quiet() -> Iterator[None]:
         yield
 
 
+def pooled(counts: RiskTable, rule: JourneyRule) -> RiskTable:
+    """The counts by segment, without the groups of users that errors need."""
+    if rule.cluster is None:
+        return counts
+    return counts.pool([column for column in counts.pattern_cols if column != rule.cluster])
+
+
 def curves(counts: RiskTable, rule: JourneyRule, confidence: float) -> pd.DataFrame:
     """The contract's table: the target's cumulative incidence with the numbers at risk."""
-    by = list(counts.pattern_cols)
+    whole = pooled(counts, rule)
+    by = list(whole.pattern_cols)
     columns = [*by, "time_days", "probability", "ci_low", "ci_high", "at_risk", "events", "censored"]
     if not rule.competing:
-        curve = kaplan_meier(counts, confidence)
+        curve = kaplan_meier(counts, confidence, cluster=rule.cluster)
         flipped = curve.assign(
             probability=1 - curve["survival"], ci_low=1 - curve["ci_high"], ci_high=1 - curve["ci_low"]
         )
         return flipped[columns].reset_index(drop=True)
-    curve = aalen_johansen(counts, confidence)
+    curve = aalen_johansen(counts, confidence, cluster=rule.cluster)
     mine = curve[curve["cause"] == rule.target.name].reset_index(drop=True)
-    frame = counts.frame.reset_index(drop=True)
+    frame = whole.frame.reset_index(drop=True)
     mine = mine.assign(at_risk=frame["n"], events=frame[f"d_{rule.target.name}"], censored=frame["censored"])
     return mine[columns]
 
 
-def summarise(counts: RiskTable, rule: JourneyRule, read_at: int | None, confidence: float) -> pd.DataFrame:
-    """One row per segment: size, events, the probability at the horizon, quantiles and restricted mean of the time."""
-    by, target = list(counts.pattern_cols), rule.target.name
-    blocks = [counts.frame.iloc[place] for place in counts.blocks()]
+def summarise(
+    counts: RiskTable,
+    rule: JourneyRule,
+    read_at: int | None,
+    confidence: float,
+    users: Mapping[tuple[str, ...], int] | None = None,
+) -> pd.DataFrame:
+    """One row per segment: size, events, the probability at the horizon, quantiles and restricted mean of the time.
+
+    ``users`` says how many each segment has, where they are counted more than once.
+    """
+    whole, target = pooled(counts, rule), rule.target.name
+    by = list(whole.pattern_cols)
+    blocks = [whole.frame.iloc[place] for place in whole.blocks()]
     summary = pd.DataFrame({column: [block[column].iloc[0] for block in blocks] for column in by})
-    summary["n"] = [int(block["entered"].sum()) for block in blocks]
+    entered = [int(block["entered"].sum()) for block in blocks]
+    if users is None:
+        summary["n"] = entered
+    else:
+        summary["n"] = [users[tuple(block[column].iloc[0] for column in by)] for block in blocks]
+        summary["waits"] = entered
     summary["events"] = [int(block[f"d_{target}"].sum()) for block in blocks]
     for end in rule.competing:
         summary[f"events_{end.name}"] = [int(block[f"d_{end.name}"].sum()) for block in blocks]
@@ -80,11 +103,11 @@ def summarise(counts: RiskTable, rule: JourneyRule, read_at: int | None, confide
 def _mean(counts: RiskTable, rule: JourneyRule, day: float, confidence: float) -> dict[str, np.ndarray]:
     """The area above the curve up to the horizon: days without conversion; who ends otherwise never converts."""
     if rule.competing:
-        lost = time_lost(counts, day, confidence)
+        lost = time_lost(counts, day, confidence, cluster=rule.cluster)
         lost = lost[lost["cause"] == rule.target.name]
         mean, low, high = day - lost["estimate"], day - lost["ci_high"], day - lost["ci_low"]
     else:
-        area = rmst(counts, day, confidence)
+        area = rmst(counts, day, confidence, cluster=rule.cluster)
         mean, low, high = area["estimate"], area["ci_low"], area["ci_high"]
     return {
         "rmst_days": mean.to_numpy(), "rmst_ci_low_days": low.to_numpy(), "rmst_ci_high_days": high.to_numpy()
@@ -98,17 +121,18 @@ def _at_horizon(counts: RiskTable, rule: JourneyRule, day: float, confidence: fl
     has, the share of those left before the last conversions that could have stayed has that limit.
     """
     if rule.competing:
-        read = probability_at(aalen_johansen(counts, confidence), [day])
+        read = probability_at(aalen_johansen(counts, confidence, cluster=rule.cluster), [day])
         read = read[read["cause"] == rule.target.name]
         low, high, probability = read["ci_low"], read["ci_high"], read["probability"]
     else:
-        read = survival_at(kaplan_meier(counts, confidence), [day])
+        read = survival_at(kaplan_meier(counts, confidence, cluster=rule.cluster), [day])
         low, high, probability = 1 - read["ci_high"], 1 - read["ci_low"], 1 - read["survival"]
     found = {
         "probability": probability.to_numpy(), "ci_low": low.to_numpy().copy(), "ci_high": high.to_numpy().copy()
     }  # fmt: skip
-    for row, place in enumerate(counts.blocks()):
-        block = counts.frame.iloc[place]
+    whole = pooled(counts, rule)
+    for row, place in enumerate(whole.blocks()):
+        block = whole.frame.iloc[place]
         if found["probability"][row] == 0:  # no conversion is no proof that there is none: the rule of three
             known = _known(block, rule, day)
             found["ci_high"][row] = min(1.0, -np.log(1 - confidence) / known) if known > 0 else 1.0
@@ -135,11 +159,11 @@ def _known(block: pd.DataFrame, rule: JourneyRule, day: float) -> float:
 def _quantiles(counts: RiskTable, rule: JourneyRule, confidence: float) -> dict[str, np.ndarray]:
     """The days by which 10, 25, 50 and 75 % of all users have converted; NaN where the curve does not come that far."""
     if not rule.competing:
-        found = quantiles(counts, _QUANTILES, confidence)
+        found = quantiles(counts, _QUANTILES, confidence, cluster=rule.cluster)
     else:
-        curve = aalen_johansen(counts, confidence)
+        curve = aalen_johansen(counts, confidence, cluster=rule.cluster)
         curve = curve[curve["cause"] == rule.target.name]
-        keys = [curve[column] for column in counts.pattern_cols]
+        keys = [curve[column] for column in counts.pattern_cols if column != rule.cluster]
         parts = [part for _, part in curve.groupby(keys, sort=False, dropna=False)] if keys else [curve]
         found = pd.DataFrame(
             [

@@ -14,6 +14,7 @@ from microconv.counts import RiskTable
 from microconv.durations import MICROS_PER_DAY, format_duration
 from microconv.errors import nearest, shorten
 from microconv.reduce.risk import JourneyRule
+from microconv.reduce.waits import BUCKETS, NUMBER, OWN
 from microconv.stats._curves import read_blocks
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Found", "assumptions", "meaning", "spelled", "warnings_of"]
 
 _FEW = 10  # at risk: fewer say little
+_FEW_CLUSTERS = 20  # users: errors from fewer are too small by a tenth and more
 
 
 @dataclass(frozen=True)
@@ -67,15 +69,18 @@ def meaning(found: Found) -> str:
         length = format_duration(rule.horizon)
         seen = f"within the next {length}" if rule.landmark is not None else f"within {length} of {found.since}"
     text = f"{events:,} of {users:,} {who} did {rule.target.name} {seen}."
+    if rule.repeat == "each":
+        text = _repeats(found)
     if found.read_at is not None:
         within = f"the next {found.horizon}" if rule.landmark is not None else found.horizon
+        ended = "convert" if rule.repeat == "first" else f"of waits end with {rule.target.name}"
         given = f" who had not by {format_duration(rule.from_age)}" if rule.from_age is not None else ""
         known = summary[summary["probability"].notna()]
         if len(summary) == 1 and len(known):
             one = known.iloc[0]
             text += (
                 f" Counting those whose time is not up as open, {one['probability']:.1%} "
-                f"({one['ci_low']:.1%} to {one['ci_high']:.1%}){given and f' of those{given}'} convert within {within}."
+                f"({one['ci_low']:.1%} to {one['ci_high']:.1%}){given and f' of those{given}'} {ended} within {within}."
             )
         elif len(known):
             ordered = known.sort_values("probability", kind="stable")
@@ -91,9 +96,24 @@ def meaning(found: Found) -> str:
             at = spelled(summary[f"{name}_days"].iloc[0])
             whom = "all users" if rule.from_age is None and rule.landmark is None else "these users"
             zero = found.since if rule.landmark is None else "the landmark"
-            text += f" {p:.0%} of {whom} have converted {at} after {zero}."
+            text += (
+                f" {p:.0%} of {whom} have converted {at} after {zero}."
+                if rule.repeat == "first"
+                else f" {p:.0%} of all waits have ended with {rule.target.name} {at} after they began."
+            )
             break
     return text
+
+
+def _repeats(found: Found) -> str:
+    summary, rule = found.summary, found.rule
+    within = (
+        f" within {format_duration(rule.horizon)} of their start" if rule.horizon is not None else " while observed"
+    )
+    return (
+        f"Each {rule.target.name} starts the clock anew: {int(summary['events'].sum()):,} of "
+        f"{int(summary['waits'].sum()):,} waits of {found.people['at_risk']:,} users ended with it{within}."
+    )
 
 
 def spelled(days: float) -> str:
@@ -124,7 +144,7 @@ def assumptions(found: Found) -> list[str]:
         )
     if rule.censor:
         said.append(f"Events that end observation: {', '.join(item.name for item in rule.censor)}.")
-    said += _late(found) + _landmark(found)
+    said += _late(found) + _landmark(found) + _each(found)
     if left := found.left_out.get("never at the origin", 0):
         said.append(
             f"{left:,} of {found.people['users']:,} users never come to the origin within their journey and are left "
@@ -137,14 +157,15 @@ def assumptions(found: Found) -> list[str]:
         )
     if found.pairs:
         said.append(
-            f"p_adjusted in .pairs is Holm's over the family of {found.pairs:,} pairs of segments"
-            f"{' (log-rank and mean times are two families)' if found.read_at is not None else ''}."
+            f"p-values adjusted in .pairs are Holm's over the family of {found.pairs:,} pairs of segments"
+            f"{' (log-rank and mean days are two families)' if found.read_at is not None else ''}."
         )
     return said
 
 
 def _zero(rule: JourneyRule) -> str:
-    clock = f"the clock stops at the first {rule.target.name}."
+    first = "first" if rule.repeat == "first" else "next"
+    clock = f"the clock stops at the {first} {rule.target.name}."
     if rule.origin_col is not None:
         return (
             f"Time zero is the time in {rule.origin_col} at a user's first event (in zone {rule.tz} where it names "
@@ -209,6 +230,24 @@ def _landmark(found: Found) -> list[str]:
     return said
 
 
+def _each(found: Found) -> list[str]:
+    rule = found.rule
+    if rule.repeat != "each":
+        return []
+    own = found.people["at_risk"] <= OWN
+    groups = "each user" if own else f"each of {BUCKETS} groups of users by hash"
+    said = [
+        f"Every {rule.target.name} ends a wait and starts the next, up to another end or the end of observation; "
+        "conversions of one user at one instant count as one. First and later waits are counted together unless "
+        f"by={NUMBER!r} tells them apart; users who convert often have more of them.",
+        f"Errors are by user, who has several waits: infinitesimal jackknife over {groups}. The log-rank test takes "
+        "waits to be independent and is left out.",
+    ]
+    if NUMBER in found.by and rule.competing:
+        said.append("Mean days of first and later waits are not compared beside other ends.")
+    return said
+
+
 def _nobody(log: EventLog, target: Item) -> str:
     text = f"Nobody did {shorten(repr(target.name))} while at risk."
     if target.event is None or target.event in log.event_counts.index:
@@ -232,6 +271,11 @@ def warnings_of(found: Found) -> list[str]:
             "so no probability is given there. Choose a shorter horizon."
         )
     said += _thin(found) + _naive(found)
+    if rule.repeat == "each" and (few := int((summary["n"] < _FEW_CLUSTERS).sum())):
+        said.append(
+            f"{few} of {len(summary)} curves rest on fewer than {_FEW_CLUSTERS} users: their errors by user are too "
+            "small."
+        )
     if (number := found.left_out.get("ended before the origin", 0)) and rule.origin_col is not None:
         said.append(
             f"{number:,} users ended before their {rule.origin_col}, which cannot be: check the column and its time "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import ibis
 import numpy as np
@@ -15,6 +15,7 @@ from microconv.durations import MICROS_PER_DAY, moment_to_micros
 from microconv.errors import ParameterError
 from microconv.reduce.occurrences import at_entry, occurrences
 from microconv.reduce.origins import moment_at_entry
+from microconv.reduce.waits import BUCKET, NUMBER, buckets, number_level, waits
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LEFT_OUT", "JourneyRule", "journeys", "left_out", "population", "risk_table"]
 
+_OWN_COLUMNS = ("user_id", "entry", "start", "enter", "stop", "cause", "why", "number")
 _ENTERED = -1  # in place of a cause, in the counts of who enters
 
 
@@ -33,8 +35,8 @@ class JourneyRule:
 
     ``origin_col``: time zero is this column's time at entry, and before the entry nobody was watched (late entry).
     ``from_age``: at risk only from this age on (microseconds after time zero). ``landmark``: only who is at risk that
-    long after time zero, where the clock starts anew; ``done`` are items that ``by`` may then name. ``tz``: the zone of
-    what has none.
+    long after time zero, where the clock starts anew; ``done`` are items that ``by`` may then name. ``repeat``:
+    ``"each"`` conversion starts the clock anew. ``tz``: the zone of what has none.
     """
 
     target: Item
@@ -46,6 +48,7 @@ class JourneyRule:
     from_age: int | None = None
     landmark: int | None = None
     done: tuple[Item, ...] = ()
+    repeat: Literal["first", "each"] = "first"
     tz: str = "UTC"
 
     @property
@@ -57,6 +60,11 @@ class JourneyRule:
     def late(self) -> bool:
         """Whether somebody may be at risk only from some age on."""
         return self.origin_col is not None or self.from_age is not None
+
+    @property
+    def cluster(self) -> str | None:
+        """The pattern column of the risk table that tells users apart where they are counted more than once."""
+        return BUCKET if self.repeat == "each" else None
 
     @property
     def chosen(self) -> bool:
@@ -94,6 +102,9 @@ def journeys(
     place of each user's in ``LEFT_OUT``. ``by`` names attributes at entry (``at_entry``), or items of ``rule.done``:
     "yes" for who has done it by the landmark. ``tz`` is the zone of entry periods. ``also`` are further items, whose
     first times, null if never, stand in ``also_0`` ....
+
+    With ``rule.repeat == "each"`` there is a row for each wait for the next conversion (``waits``), whose place among
+    the user's is ``number``, and ``by`` may name ``conversion_number``.
     """
     ends = (rule.target, *rule.competing)
     marks = (*rule.censor, *([rule.origin] if rule.origin is not None else []))
@@ -106,7 +117,7 @@ def journeys(
     for i in range(len(ends), len(ends) + len(rule.censor)):
         until = ibis.least(until, users[f"at_{i}"].fill_null(until))
     stop, cause = until, ibis.literal(0, "int16")
-    for i in reversed(range(len(ends))):
+    for i in reversed(range(1 if rule.repeat == "each" else 0, len(ends))):
         at = users[f"at_{i}"]
         sooner = (at <= stop).fill_null(False)
         stop, cause = sooner.ifelse(at, stop), sooner.ifelse(i + 1, cause)
@@ -160,25 +171,30 @@ def _judged(users: ir.Table, rule: JourneyRule) -> ir.Table:
 def _segmented(log: EventLog, users: ir.Table, rule: JourneyRule, by: Sequence[str], tz: str) -> ir.Table:
     """``users`` with ``by_0`` ...: attributes at entry, and whether items of ``rule.done`` are done by the landmark."""
     place = {item.name: i for i, item in enumerate(rule.done)}
-    if not place:
+    each = rule.repeat == "each"
+    if not place and not each:
         return at_entry(log, users, by, tz)
-    attributes = [column for column in by if column not in place]
+    own = {*place, *([NUMBER] if each and NUMBER not in log.columns else [])}
+    attributes = [column for column in by if column not in own]
     users = at_entry(log, users, attributes, tz)
+    if each:
+        users = waits(log, log.engine.materialise(users), rule.target)
     known: dict[str, ir.Value] = {column: users[f"by_{i}"] for i, column in enumerate(attributes)}
+    if NUMBER in own and each:
+        known[NUMBER] = number_level(users.number)
     for name, i in place.items():
         known[name] = (users[f"_done_{i}"] <= users.start).fill_null(False).ifelse("yes", "no")
-    kept = [
-        column
-        for column in users.columns
-        if column in ("user_id", "entry", "start", "enter", "stop", "cause", "why") or column.startswith("also_")
-    ]
+    kept = [column for column in users.columns if column in _OWN_COLUMNS or column.startswith("also_")]
     return users.select(*kept, **{f"by_{i}": known[column] for i, column in enumerate(by)})
 
 
 def population(log: EventLog, users: ir.Table, by: int = 0) -> dict[str, int]:
     """How many ``users`` there are in ``journeys``, how many of them are ever ``at_risk``, in how many ``segments``."""
     at_risk = users.start.notnull()
-    counted = users.agg(users=users.count(), at_risk=at_risk.cast("int64").sum())
+    if "number" in users.columns:  # several rows a user
+        counted = users.agg(users=users.user_id.nunique(), at_risk=users.user_id.nunique(where=at_risk))
+    else:
+        counted = users.agg(users=users.count(), at_risk=at_risk.cast("int64").sum())
     row = log.engine.fetch(counted).iloc[0]
     found = {"users": int(row["users"]), "at_risk": int(row["at_risk"] or 0), "segments": 1}
     if by:
@@ -200,12 +216,16 @@ def risk_table(
 ) -> tuple[RiskTable, str]:
     """The exact counts of ``journeys``, time in days since the start, and a word on how censored times are kept.
 
+    Where users are counted more than once, the last pattern column is ``rule.cluster``: groups of users.
+
     Everybody enters at ``enter - start``. Up to ``max_rows`` distinct times and segments each censored time is kept as
     it is. Beyond that, who is censored, or enters late, is counted at the last event time before it: what estimates
     need, the numbers at risk at event times, stays exact.
     """
     keys = [f"by_{i}" for i in range(len(by))]
     at_risk = users.filter(users.start.notnull())
+    if rule.cluster is not None:
+        at_risk, keys, by = buckets(log, at_risk), [*keys, "_bucket"], [*by, rule.cluster]
     waited = at_risk.stop - at_risk.start
     cause = at_risk.cause
     if rule.horizon is not None:
