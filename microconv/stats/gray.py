@@ -51,10 +51,11 @@ def gray_test(
     (1 - pooled cumulative incidence just before)^rho.
 
     The users of each group are at risk from day 0, and the censored say nothing of after. The table's weights count as
-    that many users. Groups that are never at risk beside another are left out of the degrees of freedom; with none
-    left, ``chi2`` and ``p_value`` are NaN. Raises ``ParameterError`` on an empty table, an unknown column or cause, one
-    named as group and as stratum, an impossible ``rho``, and late entry (also a group that changes within a user),
-    for which the test is not defined. Gray (1988), with the variance for ties of R's ``cmprsk::cuminc``.
+    that many users. The work grows with the cube of the number of groups. Groups that are never at risk beside another
+    are left out of the degrees of freedom; with none left, ``chi2`` and ``p_value`` are NaN. Raises ``ParameterError``
+    on an empty table, an unknown column or cause, one named as group and as stratum, an impossible ``rho``, and late
+    entry (also a group that changes within a user), for which the test is not defined. Gray (1988), with the variance
+    for ties of R's ``cmprsk::cuminc``.
 
     >>> users = pd.DataFrame({"start": 0, "stop": [1, 2, 3, 4, 5, 6], "device": list("mmmddd")})
     >>> users["cause"] = ["buy", "buy", "leave", "leave", "buy", None]
@@ -161,10 +162,12 @@ def _within(blocks: list[Block], at: int, rho: float) -> tuple[Floats, Floats]:
         a[:, np.arange(len(blocks)), np.arange(len(blocks))] += weight[rows, None] * r
         c = done + np.cumsum(a * hazard[rows, None, None], axis=0)
         done = c[-1]
-        moved = a + own[rows, None, :] * (whole - c)
-        variance += np.einsum("tik,tjk,tk->ij", moved, moved, own_variance[rows], optimize=True)
-        moved = left[rows, None, :] * (whole - c)
-        variance += np.einsum("tik,tjk,tk->ij", moved, moved, other_variance[rows], optimize=True)
+        hit = deaths[rows] > 0
+        moved = a[hit] + own[rows][hit, None, :] * (whole - c[hit])
+        variance += np.einsum("tik,tjk,tk->ij", moved, moved, own_variance[rows][hit], optimize=True)
+        place, k = np.nonzero(other_variance[rows])
+        moved = left[rows][place, k, None] * (whole[k] - c[place, k])  # symmetric, so a row is the column
+        variance += moved.T @ (other_variance[rows][place, k, None] * moved)
     return score, variance
 
 
