@@ -165,9 +165,9 @@ def _within(blocks: list[Block], at: int, rho: float) -> tuple[Floats, Floats]:
         hit = deaths[rows] > 0
         moved = a[hit] + own[rows][hit, None, :] * (whole - c[hit])
         variance += np.einsum("tik,tjk,tk->ij", moved, moved, own_variance[rows][hit], optimize=True)
-        place, k = np.nonzero(other_variance[rows])
-        moved = left[rows][place, k, None] * (whole[k] - c[place, k])  # symmetric, so a row is the column
-        variance += moved.T @ (other_variance[rows][place, k, None] * moved)
+        place, who = np.nonzero(other_variance[rows])
+        moved = left[rows][place, who, None] * (whole[who] - c[place, who])  # symmetric, so a row is the column
+        variance += moved.T @ (other_variance[rows][place, who, None] * moved)
     return score, variance
 
 
