@@ -49,7 +49,7 @@ def score_products(
     placed = read.join(places, [read.stratum == places.of, read["at"] == places.when])
     # Who enters at time zero is at risk at it: nothing of the hazard lies behind.
     number = ((placed["at"] == 0) & (placed.what == ENTERED)).ifelse(0, placed.piece)
-    placed = placed.select("user_id", "stratum", "weight", "what", "at", *z, piece=number)
+    placed = placed.select("user_id", "stratum", "weight", "what", "at", *z, piece=number.cast("int64")).view()
     values = ibis.memtable(table.rename(columns={"stratum": "_stratum", "piece": "_piece", "from": "_from"}))
     placed = placed.left_join(values, [placed.stratum == values["_stratum"], placed.piece == values["_piece"]])
     return _products(people, placed, terms)

@@ -11,7 +11,8 @@ import ibis
 import numpy as np
 import pandas as pd
 
-from microconv.counts import RiskTable
+from microconv.counts import RiskTable, group_codes
+from microconv.exposures import ExposureTable
 from microconv.reduce.states import (
     CENSORED,
     ENTERED,
@@ -26,7 +27,6 @@ from microconv.reduce.states import (
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-    from microconv.exposures import ExposureTable
     from microconv.reduce.entrants import People
 
 __all__ = ["Counts", "event_cuts", "exact_counts", "exposure_counts"]
@@ -92,8 +92,6 @@ def exposure_counts(people: People, edged: ir.Table, layout: Layout, cuts: list[
     ``PT(k, p) = width_k N(p) + sum over spells starting in k of (b_k - start) - sum over spells stopping in k of
     (b_k - stop)``, N being the spells open at the interval's start.
     """
-    from microconv.exposures import ExposureTable
-
     placed = edged.mutate(bin=_interval(edged["at"], cuts))
     frame = people.engine.fetch(summed(placed, ["cell", "state", "bin"]))
     last = _last_time(people, edged, cuts)
@@ -119,7 +117,9 @@ def exposure_counts(people: People, edged: ir.Table, layout: Layout, cuts: list[
         np.add.at(events, (which[0][mine], which[1][mine]), frame["n"].to_numpy(float)[mine])
         found[f"d_{name}"] = events.reshape(rows)
     found["person_time_days"] = _days(person.reshape(rows))
-    return ExposureTable(found, (*layout.names, *people.cells.columns), people.causes, tuple(_days(edges_at[1:-1])))
+    names = [*layout.names, *people.cells.columns]
+    found = found.iloc[np.lexsort((found["from_days"], group_codes(found[names])))].reset_index(drop=True)
+    return ExposureTable(found, tuple(names), people.causes, tuple(_days(edges_at[1:-1])))
 
 
 def _rows(people: People, table: ir.Table) -> int:
