@@ -31,6 +31,7 @@ _PUBLIC = {
     "rmst_differences": "microconv.stats.pairs",
     "survival_at": "microconv.stats.survival",
     "time_lost": "microconv.stats.competing",
+    "time_lost_differences": "microconv.stats.pairs",
     "wilson": "microconv.stats.proportions",
 }
 

@@ -136,11 +136,11 @@ def time_lost(rt: RiskTable, tau: float, confidence: float = 0.95, *, cluster: s
     z, end = z_value(confidence), as_days(tau, "tau")
     pooled = without_cluster(rt, cluster)
     blocks = curve_blocks(pooled)
-    areas = [_area(block, at, end) for block in blocks for at in range(len(rt.causes))]
+    areas = [lost_area(block, at, end) for block in blocks for at in range(len(rt.causes))]
     if cluster is not None:
         parts = cluster_rows(rt, cluster, blocks, stacklevel=3)
         moved = [
-            _area_influence(part, block, at, end)
+            lost_influence(part, block, at, end)
             for part, block in zip(parts, blocks, strict=True)
             for at in range(len(rt.causes))
         ]
@@ -158,7 +158,7 @@ def time_lost(rt: RiskTable, tau: float, confidence: float = 0.95, *, cluster: s
     return table
 
 
-def _area(block: Block, at: int, tau: float) -> tuple[float, float]:
+def lost_area(block: Block, at: int, tau: float) -> tuple[float, float]:
     """The area under one cause's curve up to ``tau``, and its standard error.
 
     It is the sum of (tau - t) a S over the times t (a, A, S, n as in ``_incidence``). A little more of this cause at t
@@ -174,7 +174,7 @@ def _area(block: Block, at: int, tau: float) -> tuple[float, float]:
 
 
 def _area_parts(block: Block, at: int, tau: float) -> tuple[Floats, Floats, Floats, Floats, Floats]:
-    """(tau - t) S, H / (1 - A), a, A and n of ``_area`` at each time; all but n are 0 after ``tau``."""
+    """(tau - t) S, H / (1 - A), a, A and n of ``lost_area`` at each time; all but n are 0 after ``tau``."""
     within = block.time <= tau
     n = np.where(block.n > 0, block.n, 1.0)
     a = np.where(within, np.minimum(block.by_cause[:, at] / n, 1.0), 0.0)
@@ -186,7 +186,7 @@ def _area_parts(block: Block, at: int, tau: float) -> tuple[Floats, Floats, Floa
     return gain, taken, a, any_cause, n
 
 
-def _area_influence(rows: ClusterRows, block: Block, at: int, tau: float) -> pd.Series:
+def lost_influence(rows: ClusterRows, block: Block, at: int, tau: float) -> pd.Series:
     """By how much each cluster moves the area under one cause's curve up to ``tau``."""
     gain, taken, a, any_cause, n = _area_parts(block, at, tau)
     per_event = np.repeat((-taken / n)[:, None], block.by_cause.shape[1], axis=1)

@@ -5,21 +5,22 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 import pandas as pd
 
 from microconv.counts import RiskTable, as_names
 from microconv.errors import MicroconvWarning, ParameterError, unknown_name
-from microconv.stats._curves import as_days, check_names, curve_blocks, z_value
+from microconv.stats._curves import Floats, as_days, check_names, curve_blocks, z_value
 from microconv.stats._groups import by_group, quadratic_form, upper_tail, weight_exponent
-from microconv.stats.clusters import causes_of, cluster_rows
+from microconv.stats.clusters import by_cluster, causes_of, cluster_rows
+from microconv.stats.competing import lost_area, lost_influence
 from microconv.stats.log_rank import compare
 from microconv.stats.multiplicity import adjust_p_values
 from microconv.stats.times import area, area_influence, area_variance
 
-__all__ = ["pairwise_logrank", "rmst_differences"]
+__all__ = ["pairwise_logrank", "rmst_differences", "time_lost_differences"]
 
 _TESTS = ["group_a", "group_b", "chi2", "p_value", "p_adjusted"]
 _DIFFERENCES = ["group_a", "group_b", "difference_days", "se", "ci_low", "ci_high", "p_value", "p_adjusted"]
@@ -101,6 +102,62 @@ def rmst_differences(
     z, start, end = z_value(confidence), as_days(start_days, "start_days"), as_days(tau, "tau")
     if end <= start:
         raise ParameterError(f"tau={tau!r} must be later than start_days={start:g}.")
+    pooled, by_user = _of_groups(rt, group, cluster)
+    blocks = curve_blocks(pooled, cause, start)
+    means = np.array([area(block, end) for block in blocks])
+    if cluster is None:
+        errors = _independent([math.sqrt(area_variance(block, end)) for block in blocks])
+    else:
+        parts = cluster_rows(by_user, cluster, blocks, stacklevel=3)
+        mine = causes_of(rt, cause)
+        errors = _shared([area_influence(part, block, end, mine) for part, block in zip(parts, blocks, strict=True)])
+    _say_unreached(means, end)
+    return _differences(pooled, means, errors, z, method)
+
+
+def time_lost_differences(
+    rt: RiskTable,
+    group: str | Sequence[str],
+    tau: float,
+    cause: Hashable,
+    *,
+    confidence: float = 0.95,
+    method: str = "holm",
+    cluster: str | None = None,
+) -> pd.DataFrame:
+    """How many more days up to ``tau`` pass after this outcome in one group than in another, when others prevent it?
+
+    The difference of the mean time lost to ``cause`` (``time_lost``) of every two groups: above 0, more users of a
+    have the outcome, or have it earlier. Who is at risk and censored is as in ``time_lost``; ``group``, ``cluster``,
+    ``method``, the columns and the errors are as in ``rmst_differences``.
+
+    >>> users = pd.DataFrame({"start": 0, "stop": [1, 2, 3, 4, 5, 6], "device": list("mmmddd")})
+    >>> users["cause"] = ["buy", "buy", "leave", "leave", "buy", "leave"]
+    >>> rt = RiskTable.from_intervals(users, "start", "stop", "cause", ["device"])
+    >>> time_lost_differences(rt, "device", 5.5, "buy")[["group_a", "group_b", "difference_days", "se"]].round(4)
+      group_a group_b  difference_days      se
+    0       d       m             -2.5  1.1222
+    """
+    adjust_p_values([], method)
+    z, end = z_value(confidence), as_days(tau, "tau")
+    if cause not in rt.causes:
+        raise ParameterError(unknown_name("cause", cause, map(str, rt.causes)))
+    at = rt.causes.index(cause)
+    pooled, by_user = _of_groups(rt, group, cluster)
+    blocks = curve_blocks(pooled)
+    lost = [lost_area(block, at, end) for block in blocks]
+    if cluster is None:
+        errors = _independent([se for _, se in lost])
+    else:
+        parts = cluster_rows(by_user, cluster, blocks, stacklevel=3)
+        errors = _shared([lost_influence(part, block, at, end) for part, block in zip(parts, blocks, strict=True)])
+    means = np.array([estimate for estimate, _ in lost])
+    _say_unreached(means, end)
+    return _differences(pooled, means, errors, z, method)
+
+
+def _of_groups(rt: RiskTable, group: str | Sequence[str], cluster: str | None) -> tuple[RiskTable, RiskTable]:
+    """The table by group, and by group and cluster."""
     groups = as_names(group)
     wanted = groups if cluster is None else (*groups, cluster)
     for column in wanted:
@@ -108,42 +165,51 @@ def rmst_differences(
             raise ParameterError(unknown_name("pattern column", column, rt.pattern_cols))
     if not groups or len(set(wanted)) < len(wanted):
         raise ParameterError(f"group={groups!r} must name at least one pattern column, and not cluster={cluster!r}.")
-    pooled = rt.pool(groups)
     check_names(groups, _DIFFERENCES)
-    blocks = curve_blocks(pooled, cause, start)
-    labels = _labels(pooled.frame.iloc[[rows.start for rows in pooled.blocks()]][list(groups)])
-    means = np.array([area(block, end) for block in blocks])
-    if cluster is None:
-        moved = None
-        variances = np.array([area_variance(block, end) for block in blocks])
-    else:
-        parts = cluster_rows(rt.pool(wanted), cluster, blocks, stacklevel=3)
-        mine = causes_of(rt, cause)
-        moved = [area_influence(part, block, end, mine) for part, block in zip(parts, blocks, strict=True)]
+    return rt.pool(groups), rt.pool(wanted)
+
+
+def _independent(errors: Sequence[float]) -> Callable[[int, int], float]:
+    """The error of the difference of two groups that share no user."""
+    return lambda a, b: math.hypot(errors[a], errors[b])
+
+
+def _shared(moved: Sequence[pd.Series]) -> Callable[[int, int], float]:
+    """The same where a cluster may move both: the difference of what it moves, squared and summed."""
+
+    def error(a: int, b: int) -> float:
+        if min(len(moved[a]), len(moved[b])) < 2:
+            return math.nan
+        return by_cluster(moved[a].sub(moved[b], fill_value=0.0))
+
+    return error
+
+
+def _differences(
+    pooled: RiskTable, means: Floats, errors: Callable[[int, int], float], z: float, method: str
+) -> pd.DataFrame:
+    labels = _labels(pooled.frame.iloc[[rows.start for rows in pooled.blocks()]][list(pooled.pattern_cols)])
     rows = []
     for a, b in itertools.combinations(range(len(labels)), 2):
-        if moved is None:
-            se = math.sqrt(variances[a] + variances[b])
-        elif min(len(moved[a]), len(moved[b])) > 1:
-            se = math.sqrt((moved[a].sub(moved[b], fill_value=0.0) ** 2).sum())
-        else:
-            se = math.nan
-        difference = means[a] - means[b]
-        rows.append((labels[a], labels[b], difference, se if math.isfinite(difference) else math.nan))
+        difference = float(means[a] - means[b])
+        rows.append((labels[a], labels[b], difference, errors(a, b) if math.isfinite(difference) else math.nan))
     table = _frame(rows, _DIFFERENCES[:4])
     table["ci_low"] = table["difference_days"] - z * table["se"]
     table["ci_high"] = table["difference_days"] + z * table["se"]
     table["p_value"] = [_two_sided(*pair) for pair in zip(table["difference_days"], table["se"], strict=True)]
     table["p_adjusted"] = adjust_p_values(table["p_value"], method)
+    return table
+
+
+def _say_unreached(means: Floats, tau: float) -> None:
     short = int(np.isnan(means).sum())
     if short:
         warnings.warn(
             f"Observation ends before tau={tau:g} days in {short} of {len(means)} groups, with users still at risk: "
             "differences from their restricted mean are unknown (NaN). Choose a tau that every group reaches.",
             MicroconvWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    return table
 
 
 def _labels(groups: pd.DataFrame) -> list[Hashable]:

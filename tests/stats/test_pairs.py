@@ -17,7 +17,15 @@ from hypothesis import strategies as st
 
 from microconv import MicroconvWarning, RiskTable
 from microconv.errors import ParameterError
-from microconv.stats import adjust_p_values, logrank, pairwise_logrank, rmst, rmst_differences
+from microconv.stats import (
+    adjust_p_values,
+    logrank,
+    pairwise_logrank,
+    rmst,
+    rmst_differences,
+    time_lost,
+    time_lost_differences,
+)
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -148,6 +156,26 @@ def test_the_same_users_in_both_groups(r: dict) -> None:
     golden = r["clusters"]["difference"]
     found = rmst_differences(rt, "visit", golden["tau"], cluster="id").iloc[0]
     near([found["difference_days"], found["se"]], [golden["difference"], golden["se"]])
+
+
+def test_time_lost_to_one_cause_is_what_the_mean_lacks(r: dict) -> None:
+    repeats = pd.DataFrame(r["clusters"]["repeats"]).assign(zero=0)
+    repeats["any"] = repeats["cause"] > 0
+    rt = RiskTable.from_intervals(repeats, "zero", "gap", "any", ("visit", "id"))
+    for cluster in (None, "id"):
+        lost = time_lost_differences(rt, "visit", 9, True, cluster=cluster).iloc[0]
+        mean = rmst_differences(rt, "visit", 9, cluster=cluster).iloc[0]
+        wanted = mean[["difference_days", "se", "p_value"]].astype(float)
+        near([-lost["difference_days"], lost["se"], lost["p_value"]], wanted)
+
+
+def test_time_lost_differences_follow_from_the_times_lost(ties: RiskTable) -> None:
+    single = time_lost(ties.pool("group"), 6).query("cause == 2").set_index("group")
+    for line in time_lost_differences(ties, "group", 6, 2).itertuples():
+        a, b = single.loc[line.group_a], single.loc[line.group_b]
+        near([line.difference_days, line.se], [a["estimate"] - b["estimate"], math.hypot(a["se"], b["se"])])
+    with pytest.raises(ParameterError, match=r"Unknown cause 9\."):
+        time_lost_differences(ties, "group", 6, 9)
 
 
 def test_tau_that_a_group_does_not_reach() -> None:
