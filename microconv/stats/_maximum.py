@@ -1,105 +1,173 @@
-"""Newton's method for concave log-likelihoods, and what is read off a maximum: limits by profile."""
+"""Where a likelihood of counts is largest, also where that is at infinity or not at a single point.
+
+Directions that change nothing (a constant, terms that repeat each other) are taken out first. Directions in which the
+likelihood rises for ever (separation) are found by linear programmes; in the limit an event is compared only with those
+who are as far along such a direction as whoever fails, and that likelihood is fitted for the rest (Geyer 2009,
+"Likelihood inference in exponential families and directions of recession").
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from microconv.errors import MicroconvError
+from microconv.errors import ParameterError
 from microconv.stats._curves import Floats
+from microconv.stats._likelihood import Likelihood
+from microconv.stats._separation import Recession, levels_along
 
-__all__ = ["Likelihood", "Maximum", "likelihood_ratio_p", "maximise", "profile_limit"]
+__all__ = ["Maximum", "complement", "maximise"]
 
-# Log-likelihood, its gradient and the information (minus its second derivatives) at some coefficients.
-Likelihood = Callable[[Floats], tuple[float, Floats, Floats]]
-_STEPS = 100
-_SMALL = 1e-15  # of the gain that a step still promises, relative to the log-likelihood
+_CONSTANT = 1e-11  # variance within risk sets, as a part of the sum of squares, below which a covariate is constant
+_COLLINEAR = 1e-9  # eigenvalue of the information, scaled like a correlation, below which it is zero
+_STEP = 1e-10  # of the coefficients of covariates within [-1, 1]; Newton's next step is of the order of its square
+_ROUNDING = 1e-7  # steps below this that no longer shrink are rounding
+_LEAP = 8.0  # the most by which one iteration may move a linear predictor
+_LATE = 12  # iterations after which a fit that still moves is asked whether it is separated
+_FAR = 30.0  # or the width of the linear predictors that raises the question
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Maximum:
-    """Where the log-likelihood is largest among the free coefficients."""
+    """The largest value of a likelihood and where it is.
 
-    at: Floats
-    value: float
-    gradient: Floats
-    information: Floats
-
-
-def maximise(likelihood: Likelihood, start: Floats, free: np.ndarray) -> Maximum:
-    """Newton's method from ``start`` in the coefficients that are ``free``, with halved steps where one overshoots."""
-    at = start.copy()
-    value, gradient, information = likelihood(at)
-    if not free.any():
-        return Maximum(at, value, gradient, information)
-    for _ in range(_STEPS):
-        step = np.zeros_like(at)
-        step[free] = np.linalg.solve(information[np.ix_(free, free)], gradient[free])
-        gain = float(gradient[free] @ step[free])
-        if gain <= _SMALL * (1.0 + abs(value)):
-            return Maximum(at, value, gradient, information)
-        size = min(1.0, 20.0 / np.abs(step).max())
-        for _ in range(60):
-            found = likelihood(at + size * step)
-            # At the maximum rounding decides which is larger.
-            if math.isfinite(found[0]) and found[0] >= value - 1e-13 * (1.0 + abs(value)):
-                break
-            size /= 2
-        else:
-            return Maximum(at, value, gradient, information)
-        at = at + size * step
-        value, gradient, information = found
-    raise MicroconvError(
-        f"The model does not converge in {_STEPS} steps (last gain {gain:.3g}). Leave out terms that nearly tell the "
-        "converters from the others, or coarser levels."
-    )
-
-
-def profile_limit(
-    likelihood: Likelihood, best: Maximum, free: np.ndarray, term: int, upper: bool, chi2: float, width: float
-) -> float:
-    """Where the log-likelihood, maximised over the other coefficients, has fallen by ``chi2 / 2``; infinite if never.
-
-    ``width`` is a first guess of the distance.
+    ``likelihood``: the one that is maximised, in the limit along ``directions`` where there are any; ``basis``: an
+    orthogonal basis of the coefficients that are determined; ``beta``: within them; ``aliased``: a basis of the
+    directions that change nothing from the beginning; ``information``: at ``beta``.
     """
-    others = free.copy()
-    others[term] = False
-    goal = best.value - chi2 / 2
-    state = {"start": best.at}
 
-    def above(value: float) -> float:
-        start = state["start"].copy()
-        start[term] = value
-        found = maximise(likelihood, start, others)
-        state["start"] = found.at
-        return found.value - goal
+    likelihood: Likelihood
+    beta: Floats
+    value: float
+    information: Floats
+    basis: Floats
+    aliased: Floats
+    directions: tuple[Floats, ...]
 
-    sign = 1.0 if upper else -1.0
-    near, far = float(best.at[term]), float(best.at[term]) + sign * width
-    for _ in range(60):
-        if above(far) < 0:
-            break
-        if abs(far - best.at[term]) > 200:
-            return sign * math.inf
-        near, far = far, far + 2 * (far - near)
-    else:
-        return sign * math.inf
-    from scipy.optimize import brentq
+    @property
+    def covariance(self) -> Floats:
+        """The inverse of the information, within what is determined."""
+        inner = self.basis.T @ self.information @ self.basis
+        scale = 1 / np.sqrt(np.diag(inner))
+        inverse = np.linalg.inv(inner * np.outer(scale, scale)) * np.outer(scale, scale)
+        found: Floats = self.basis @ inverse @ self.basis.T
+        return found
 
-    state["start"] = best.at
-    return float(brentq(above, near, far, xtol=1e-11, rtol=1e-12))
+    @property
+    def determined(self) -> np.ndarray:
+        """Which coefficients have a finite estimate of their own."""
+        projected = self.basis @ self.basis.T
+        return np.abs(projected - np.eye(len(projected))).max(axis=1, initial=0.0) < 1e-6
 
 
-def likelihood_ratio_p(likelihood: Likelihood, best: Maximum, free: np.ndarray, term: int) -> float:
-    """The p-value of a term by how much the log-likelihood falls without it."""
-    from scipy.special import chdtrc
+def maximise(likelihood: Likelihood, max_iterations: int, start: Floats | None = None) -> Maximum:
+    """The maximum of a likelihood with at least one event."""
+    k = likelihood.size
+    aliased = _free_directions(likelihood)
+    basis = complement(aliased, k)
+    directions: list[Floats] = []
+    beta = np.zeros(k) if start is None else basis @ (basis.T @ start)
+    found = None if _suspicious(likelihood) else _newton(likelihood, basis, beta, max_iterations, doubtful=True)
+    while found is None:
+        along = Recession(likelihood, basis).direction()
+        if along is not None:
+            directions.append(along)
+            likelihood = likelihood.within_levels(*levels_along(likelihood, along))
+            basis = complement(_free_directions(likelihood), k)
+        found = _newton(likelihood, basis, np.zeros(k), max_iterations, doubtful=along is not None)
+        if found is None and along is None:
+            raise ParameterError(
+                f"The fit did not settle within max_iterations={max_iterations} steps. Give more, or look for a "
+                "covariate with extreme values."
+            )
+    beta, value, information = found
+    return Maximum(likelihood, beta, value, information, basis, aliased, tuple(directions))
 
-    others = free.copy()
-    others[term] = False
-    start = best.at.copy()
-    start[term] = 0.0
-    without = maximise(likelihood, start, others)
-    return float(chdtrc(1, max(2 * (best.value - without.value), 0.0)))
+
+def complement(directions: Floats, k: int) -> Floats:
+    """An orthogonal basis of what is at right angles to ``directions`` (orthogonal columns of length ``k``)."""
+    if not directions.shape[1]:
+        return np.eye(k)
+    left, _, _ = np.linalg.svd(directions, full_matrices=True)
+    found: Floats = left[:, directions.shape[1] :]
+    return found
+
+
+def _free_directions(likelihood: Likelihood) -> Floats:
+    """A basis (in columns) of the coefficients that change nothing: constant within every risk set."""
+    k = likelihood.size
+    if likelihood.sets.events == 0 or k == 0:
+        return np.eye(k)
+    _, _, information = likelihood.derivatives(np.zeros(k))
+    size = np.abs(likelihood.z).max(axis=0, initial=0.0) ** 2 * likelihood.sets.d.sum()
+    variance = np.diag(information)
+    constant = variance <= _CONSTANT * size
+    scale = 1 / np.sqrt(np.where(constant, 1.0, variance))
+    scaled = information * np.outer(scale, scale)
+    scaled[constant], scaled[:, constant] = 0.0, 0.0
+    values, vectors = np.linalg.eigh(scaled)
+    free = vectors[:, values < _COLLINEAR] * scale[:, None]
+    if not free.shape[1]:
+        return free
+    orthogonal, _ = np.linalg.qr(free)
+    # A term that takes part by rounding alone takes no part.
+    orthogonal[np.abs(orthogonal).max(axis=1) < 1e-7] = 0.0
+    found: Floats = np.linalg.qr(orthogonal)[0]
+    return found
+
+
+def _suspicious(likelihood: Likelihood) -> bool:
+    """Whether everybody who fails is at one end of some covariate: the commonest kind of separation."""
+    failing = likelihood.z[likelihood.sets.d_pattern > 0]
+    low, high = likelihood.z.min(axis=0), likelihood.z.max(axis=0)
+    return bool((((failing == low).all(axis=0) | (failing == high).all(axis=0)) & (low < high)).any())
+
+
+def _newton(
+    likelihood: Likelihood, basis: Floats, start: Floats, max_iterations: int, *, doubtful: bool
+) -> tuple[Floats, float, Floats] | None:
+    """Newton's method with step halving; None where it has not settled, or looks as if it never would."""
+    beta = start
+    value, score, information = likelihood.derivatives(beta)
+    before = np.inf
+    for iteration in range(1, max_iterations + 1):
+        if not basis.shape[1]:
+            return beta, value, information
+        step = _step(score, information, basis) if np.isfinite(value) else None
+        if step is None:
+            return None
+        moved, gain = float(np.abs(likelihood.z @ step).max()), float(score @ step)
+        if moved > _LEAP:
+            step, moved = step * (_LEAP / moved), _LEAP
+        # Close to the maximum the gain is below what the value can show: the step is right there.
+        if gain > 1e-7 * (1 + abs(value)):
+            for _ in range(40):
+                if likelihood.value(beta + step) >= value:
+                    break
+                step, moved = step / 2, moved / 2
+        beta = beta + step
+        value, score, information = likelihood.derivatives(beta)
+        small = np.abs(step).max() <= _STEP * (1 + np.abs(beta).max()) and moved <= 10 * _STEP
+        if small or (moved < _ROUNDING and moved > before / 2):
+            return beta, value, information
+        before = moved
+        if doubtful and moved > 0.1 and (iteration >= _LATE or np.ptp(likelihood.z @ beta) > _FAR):
+            return None
+    return None
+
+
+def _step(score: Floats, information: Floats, basis: Floats) -> Floats | None:
+    """Newton's step within ``basis``; None where the information is no longer positive."""
+    inner = basis.T @ information @ basis
+    variance = np.diag(inner)
+    if not (variance > 0).all():
+        return None
+    scale = 1 / np.sqrt(variance)
+    try:
+        lower = np.linalg.cholesky(inner * np.outer(scale, scale))
+    except np.linalg.LinAlgError:
+        return None
+    half = np.linalg.solve(lower, scale * (basis.T @ score))
+    step: Floats = basis @ (scale * np.linalg.solve(lower.T, half))
+    return step

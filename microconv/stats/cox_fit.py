@@ -1,201 +1,167 @@
-"""Cox's regression on counts at risk: what multiplies the hazard, with states that change over time and ties."""
+"""How much faster or slower does the event come with an attribute or once a micro is done? Cox's model on counts."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from microconv.counts import RiskTable, group_codes
-from microconv.errors import ParameterError, unknown_name
-from microconv.stats._at_risk import RiskSets, risk_sets
-from microconv.stats._covariates import Design, check_terms, design_of
+from microconv.errors import ParameterError, nearest, shorten, unknown_name
 from microconv.stats._curves import Floats, z_value
-from microconv.stats._partial_likelihood import Partial
-from microconv.stats._regression import Fit, coefficients_of, estimate
+from microconv.stats._design import Design, read_design, used_columns
+from microconv.stats._fitted import HazardFit, fitted, settle
+from microconv.stats._likelihood import Likelihood
+from microconv.stats._risk_sets import risk_sets
+from microconv.stats._separation import levels_along
 
 __all__ = ["CoxFit", "cox"]
 
 
 @dataclass(frozen=True, eq=False)
-class CoxFit(Fit):
-    """A Cox model fitted by ``cox``; what its parts are stands there and in ``Fit``."""
+class CoxFit(HazardFit):
+    """A Cox model fitted to counts; ``HazardFit`` says what it holds, ``ties`` how ties are counted."""
 
-    ties: str = "efron"
+    ties: str
+    _strata: pd.DataFrame = field(repr=False)
+
+    @cached_property
+    def steps(self) -> pd.DataFrame:
+        """What robust errors by user need beside the user's own intervals, a row per event time (sorted) and stratum.
+
+        With z the centred covariates of ``covariates``, w = ``relative_hazard`` and dL the baseline hazard's step (at
+        w = 1), of which several are taken at a tied time: stratum columns, ``time_days``, the sums up to and including
+        that time ``a0`` of dL and ``a1_0, a1_1, ...`` of dL times the mean z of those at risk; ``zbar_0, ...`` that
+        mean there, over the tied steps; ``e0, e1_0, ...`` the part of dL, and of dL times the mean, that who fails
+        there is spared by Efron's method; ``rate, rate_0, ...`` are 0 (between event times nothing grows).
+
+        A user's score is the sum over the user's events of ``z - zbar + w (z e0 - e1)``, less the sum over
+        intervals (start, stop] of ``w [z (a0(stop) - a0(start)) - (a1(stop) - a1(start))]``; a0 and a1 are 0 before
+        the first time, and before time 0 for who enters at 0. Lin and Wei (1989); R's
+        ``residuals(fit, "score", collapse = id)``. ``robust`` takes the sum of the scores' outer products.
+        """
+        terms, settled = range(len(self.design)), self._settled
+        columns = ["time_days", "a0"]
+        for name in ("a1", "zbar"):
+            columns += [f"{name}_{term}" for term in terms]
+        columns += ["e0", *(f"e1_{term}" for term in terms), "rate", *(f"rate_{term}" for term in terms)]
+        if settled.likelihood is None:
+            return pd.concat([self._strata.iloc[:0], pd.DataFrame(columns=columns, dtype=float)], axis=1)
+        likelihood, scale = settled.likelihood, settled.design.scale
+        sets = likelihood.sets
+        at = likelihood.at(settled.working * scale)
+        mean, step, left_out = likelihood.means(at)
+        hazard = at.phi * np.exp(-at.shift)
+        growing = np.column_stack([hazard, step * scale * np.exp(-at.shift)])
+        total = pd.DataFrame(growing).groupby(sets.stratum).cumsum().to_numpy()
+        spared = np.column_stack([at.phi - at.chi, left_out * scale]) * np.exp(-at.shift)
+        values = np.column_stack([sets.time, total, mean * scale, spared, np.zeros((sets.events, 1 + len(scale)))])
+        known = pd.DataFrame(values, columns=columns)
+        return pd.concat([self._strata.iloc[sets.stratum].reset_index(drop=True), known], axis=1)
+
+    @property
+    def baseline(self) -> pd.DataFrame:
+        """The cumulative hazard by stratum and event time (``time_days, cumulative_hazard``) at the reference levels,
+        flags 0, and numbers at their ``center``. As R's ``basehaz``, by Efron's or Breslow's method as the fit.
+        """
+        columns = [*self._strata.columns, "time_days", "a0"]
+        return self.steps[columns].rename(columns={"a0": "cumulative_hazard"})
 
 
 def cox(
     rt: RiskTable,
     terms: str | Sequence[str],
-    ties: Literal["efron", "breslow"] = "efron",
+    ties: str = "efron",
     strata: str | Sequence[str] = (),
     *,
     cause: Hashable | None = None,
     confidence: float = 0.95,
     cluster: str | None = None,
-    reference: Mapping[str, Hashable] | None = None,
+    reference: Mapping[str, object] | None = None,
+    max_iterations: int = 100,
 ) -> CoxFit:
-    """By what factor does each term multiply the hazard of the event?
+    """How do pattern columns multiply the hazard of the event, all else being equal?
 
-    * ``terms``: pattern columns of ``rt``. Numbers and truth values are one term each (per unit); any other column has
-      a term ``column=level`` for each level but the reference: the first in sorted order that is not ``(missing)``, or
-      the one that ``reference`` names for the column. Patterns neither in terms nor in ``strata`` are pooled.
-    * ``ties``: ``"efron"`` or ``"breslow"``. ``strata``: columns with a baseline hazard of their own.
-    * ``cause``: the event; the other causes are censored. With one cause it need not be named.
-    * ``cluster``: a pattern column (a user, a bucket of users): errors that allow for several rows of one cluster.
+    ``terms`` names the pattern columns: one of numbers or flags is one linear term with its own name; any other gives a
+    term ``column=level`` for every level but the reference (the first in sorted order that is not ``(missing)``, or
+    ``reference={"device": "mobile"}``). Within ``strata`` (pattern columns) each has a baseline of its own;
+    patterns not named are pooled. The event is any cause of ``rt``, or ``cause`` alone with the others censored. At
+    each event time those at risk then are compared, so columns may change in time and users may enter late.
 
-    At risk are the users of ``rt.n`` at each event time, in the state they have then; late entry and states that change
-    are allowed, and splitting intervals changes nothing.
+    ``ties`` is exact for either method: Efron's or Breslow's. Counts are users: a weight of 3 is three users, as a
+    fraction (d = 2.5 failing at once) makes two whole steps of Efron's and a half. ``cluster`` names a pattern
+    column that tells users apart (or whatever holds several intervals that belong together): standard errors are then
+    robust, from the scores by cluster (Lin and Wei 1989). To do so without a column of users, see ``CoxFit.steps``.
 
-    Returns a ``CoxFit``: ``.table`` (``term, coef, se, hazard_ratio, ci_low, ci_high, p_value, interval``),
-    ``.covariance``, ``.log_likelihood``, ``.separated``, ``.aliased``, ``.profile_interval(term)``. ``.steps`` has a
-    row per stratum and event time, for errors by user in a second pass: ``a0, a1_<j>`` (baseline hazard up to then, and
-    the same with each step times Zbar), ``zbar_<j>`` (mean of Zbar over Efron's levels), ``e0, e1_<j>`` (what Efron
-    does not count for those who fail there). Z is the terms' values less ``design.center``. A user's score is the sum
-    over events of ``Z - zbar + w (Z e0 - e1)`` less the sum over spells of ``w (Z (a0(stop) - a0(start)) - (a1(stop) -
-    a1(start)))``, w = exp(coef'Z).
+    Returns a ``CoxFit``: ``.table`` has ``term, coef, se, hazard_ratio, ci_low, ci_high, p_value``. Terms that cannot
+    be estimated are in ``.separated`` or ``.aliased``, with the reason in ``.notes`` and as a warning. Raises
+    ``ParameterError`` on an empty table, an unknown column, cause, level or method, a number that is missing, and a
+    fit that does not settle in ``max_iterations``. Cox (1972), Efron (1977); as R's ``coxph``.
 
-    Raises ``ParameterError`` on an empty table, unknown columns, several causes of which none is named. Nobody has the
-    event: every term is NaN. Cox (1972), Efron (1977), errors by cluster Lin and Wei (1989); as R's ``coxph``.
-
-    >>> users = pd.DataFrame({"start": 0, "stop": [1, 2, 3, 4, 5, 6], "bought": 1, "device": list("mdmdmd")})
-    >>> rt = RiskTable.from_intervals(users, "start", "stop", "bought", ["device"])
-    >>> cox(rt, "device").table[["term", "hazard_ratio", "ci_low", "ci_high"]].round(2)
-           term  hazard_ratio  ci_low  ci_high
-    0  device=m          1.88    0.31    11.46
+    >>> users = pd.DataFrame(
+    ...     {"start": 0, "stop": [1, 2, 3, 4, 5, 6], "bought": [1, 1, 0, 1, 1, 1], "device": list("mmdmdd")}
+    ... )
+    >>> fit = cox(RiskTable.from_intervals(users, "start", "stop", "bought", ["device"]), "device")
+    >>> fit.table[["term", "coef", "se", "hazard_ratio", "p_value"]].round(3)
+           term   coef     se  hazard_ratio  p_value
+    0  device=m  2.247  1.235         9.456    0.069
     """
+    columns, within = used_columns(rt.pattern_cols, terms, strata, cluster)
     if ties not in ("efron", "breslow"):
-        raise ParameterError(unknown_name("ties", ties, ("efron", "breslow")))
+        close = nearest(ties, ("efron", "breslow"))
+        raise ParameterError(
+            f"ties={shorten(repr(ties))} must be 'efron' or 'breslow'.{f' Did you mean {close!r}?' if close else ''}"
+        )
     z_value(confidence)
-    columns, within = check_terms(terms, strata, cluster, rt.pattern_cols)
-    if cause is None and len(rt.causes) > 1:
-        raise ParameterError(f"The table has several causes ({', '.join(map(str, rt.causes))}): name one with cause=.")
-    named = tuple(dict.fromkeys([*within, *columns, *([cluster] if cluster is not None else [])]))
-    table = rt if set(named) == set(rt.pattern_cols) else rt.pool(named)
-    if table.frame.empty:
-        raise ParameterError("The risk table is empty: nobody was ever at risk. Check the filter that made it.")
-    blocks = table.blocks()
-    heads = table.frame.iloc[[block.start for block in blocks]].reset_index(drop=True)
-    person_time = table.frame["person_time_days"].to_numpy()
-    spent = np.array([person_time[block].sum() for block in blocks])
-    design = design_of(heads, spent if spent.sum() > 0 else np.ones(len(blocks)), columns, reference)
-    stratum = group_codes(heads[list(within)]) if within else np.zeros(len(heads), dtype=np.int64)
-    sets = risk_sets(table, stratum, cause)
-    keys = _strata_keys(heads, stratum, within)
-    if not sets:
-        return _nobody(design, keys, ties, confidence)
-    partial = Partial(sets, design.z, ties)
-    found = estimate(partial, design, _monotone(sets, design))
-    coefficients, covariance = coefficients_of(found, design)
-    scale = np.where(design.scale > 0, design.scale, 1.0)
-    fit = CoxFit(
-        design=design.terms.assign(center=design.center),
-        coefficients=coefficients,
-        covariance=covariance,
-        log_likelihood=float(found.best.value),
-        null_log_likelihood=float(partial(np.zeros(len(scale)))[0]),
-        separated=tuple(name for name, held in zip(design.names, found.held, strict=True) if held),
-        aliased=tuple(name for name, alias in zip(design.names, found.aliased, strict=True) if alias),
-        confidence=confidence,
-        steps=_steps(partial, found.best.at, scale, keys),
-        _likelihood=partial,
-        _estimated=found,
-        _scale=scale,
-        _naive=covariance,
-        ties=ties,
-    )
-    if cluster is None:
+    _check(rt, cause)
+    cause = cause if rt.causes else None
+    named = (*columns, *within)
+    pooled = rt if set(named) == set(rt.pattern_cols) else rt.pool(named)
+    sets, patterns = risk_sets(pooled, within, cause)
+    entered = np.add.reduceat(pooled.frame["entered"].to_numpy(float), [rows.start for rows in pooled.blocks()])
+    design = read_design(patterns, columns, reference, entered)
+    likelihood = Likelihood(sets, design.covariates(patterns) / design.scale, ties, np.zeros(len(patterns)))
+    settled = settle(likelihood, design, max_iterations)
+    null = likelihood.value(np.zeros(len(design.terms))) if settled.maximum is not None else np.nan
+    value = settled.maximum.value if settled.maximum is not None else np.nan
+    code = group_codes(patterns[list(within)])
+    _, first = np.unique(code, return_index=True)
+    fit = fitted(
+        CoxFit, settled, null, value, confidence, float(sets.d.sum()),
+        ties=ties, _strata=patterns[list(within)].iloc[first].reset_index(drop=True),
+    )  # fmt: skip
+    assert isinstance(fit, CoxFit)
+    if cluster is None or settled.maximum is None:
         return fit
-    scores = _scores(partial, found.best.at, group_codes(heads[[cluster]])) * scale
-    return fit.robust(scores.T @ scores)
+    return fit.robust(_by_cluster(rt, design, fit, within, cause, cluster))
 
 
-def _strata_keys(heads: pd.DataFrame, stratum: np.ndarray, within: tuple[str, ...]) -> pd.DataFrame:
-    _, first = np.unique(stratum, return_index=True)
-    return heads[list(within)].iloc[first].reset_index(drop=True)
+def _check(rt: RiskTable, cause: Hashable | None) -> None:
+    if rt.frame.empty:
+        raise ParameterError("The risk table is empty: nobody was ever at risk. Check the filter that made it.")
+    if cause is not None and rt.causes and cause not in rt.causes:
+        raise ParameterError(unknown_name("cause", cause, map(str, rt.causes)))
 
 
-def _nobody(design: Design, keys: pd.DataFrame, ties: str, confidence: float) -> CoxFit:
-    k = len(design.names)
-    return CoxFit(
-        design=design.terms.assign(center=design.center),
-        coefficients=np.full(k, np.nan),
-        covariance=np.full((k, k), np.nan),
-        log_likelihood=0.0,
-        null_log_likelihood=0.0,
-        separated=(),
-        aliased=tuple(design.names),
-        confidence=confidence,
-        steps=_frame(keys.iloc[:0], np.zeros(0), np.zeros((0, 3 * k + 2)), k),
-        ties=ties,
-    )
-
-
-def _monotone(sets: Sequence[RiskSets], design: Design) -> Floats:
-    """+1 where a term of two values has all its informative events at the higher, -1 at the lower, else 0.
-
-    An event is informative where users of both values are at risk.
-    """
-    k = len(design.names)
-    found = np.zeros(k)
-    for term in range(k):
-        values = np.unique(np.round(design.z[:, term], 12))
-        if len(values) != 2 or design.scale[term] == 0:
-            continue
-        high = (design.z[:, term] > values.mean()).astype(float)
-        both = np.column_stack([high, 1 - high])
-        events = np.zeros(2)
-        for one in sets:
-            at_risk = one.at_risk_sums(both)
-            informative = (at_risk > 0.5 * np.finfo(float).eps ** 0.5).all(axis=1)
-            events += one.failed_sums(both)[informative].sum(axis=0)
-        if events.sum() > 0 and events.min() == 0:
-            found[term] = 1.0 if events[1] == 0 else -1.0
-    return found
-
-
-def _steps(partial: Partial, beta: Floats, scale: Floats, keys: pd.DataFrame) -> pd.DataFrame:
-    k = partial.terms
-    parts = []
-    for one, tied, s, d in partial.pieces(beta):
-        s1, d1 = s[:, 1:] * scale, d[:, 1:] * scale
-        a1 = tied.c11[:, None] * s1 - tied.c12[:, None] * d1
-        zbar = (tied.a[:, None] * s1 - tied.b[:, None] * d1) / one.events[:, None]
-        e1 = tied.c12[:, None] * s1 - tied.c22[:, None] * d1
-        values = np.column_stack([np.cumsum(tied.a), np.cumsum(a1, axis=0), zbar, tied.b, e1])
-        head = keys.iloc[[one.stratum] * len(one.time)]
-        parts.append(_frame(head, one.time, values, k))
-    return pd.concat(parts, ignore_index=True)
-
-
-def _frame(head: pd.DataFrame, time: Floats, values: Floats, k: int) -> pd.DataFrame:
-    names = [
-        "a0",
-        *[f"a1_{j}" for j in range(k)],
-        *[f"zbar_{j}" for j in range(k)],
-        "e0",
-        *[f"e1_{j}" for j in range(k)],
-    ]
-    frame = pd.DataFrame(values, columns=names)
-    frame.insert(0, "time_days", time)
-    return pd.concat([head.reset_index(drop=True), frame], axis=1)
-
-
-def _scores(partial: Partial, beta: Floats, cluster: np.ndarray) -> Floats:
-    """The score of each cluster (clusters x terms), from its patterns' own numbers at risk."""
-    w = partial.weights(beta)
-    scores = np.zeros((int(cluster.max()) + 1, partial.terms))
-    for one, tied, s, d in partial.pieces(beta):
-        z, weight, mine = partial.z[one.patterns], w[one.patterns], cluster[one.patterns]
-        a1 = tied.c11[:, None] * s[:, 1:] - tied.c12[:, None] * d[:, 1:]
-        zbar = (tied.a[:, None] * s[:, 1:] - tied.b[:, None] * d[:, 1:]) / one.events[:, None]
-        e1 = tied.c12[:, None] * s[:, 1:] - tied.c22[:, None] * d[:, 1:]
-        at, who, count = one.failed
-        moved = z[who] - zbar[at] + weight[who, None] * (z[who] * tied.b[at, None] - e1[at])
-        np.add.at(scores, mine[who], count[:, None] * moved)
-        exposed, pulled = one.exposure(tied.a, a1)
-        np.subtract.at(scores, mine, weight[:, None] * (z * exposed[:, None] - pulled))
-    return scores
+def _by_cluster(
+    rt: RiskTable, design: Design, fit: CoxFit, within: tuple[str, ...], cause: Hashable | None, cluster: str
+) -> Floats:
+    """The sum over clusters of the outer products of their scores."""
+    settled = fit._settled
+    assert settled.maximum is not None
+    columns = dict.fromkeys([*(term.column for term in design.terms), *within, cluster])
+    sets, patterns = risk_sets(rt if set(columns) == set(rt.pattern_cols) else rt.pool(tuple(columns)), within, cause)
+    if patterns[cluster].isna().any():
+        raise ParameterError(f"The column {shorten(repr(cluster))} of clusters has missing values. Name every cluster.")
+    scale = design.scale
+    likelihood = Likelihood(sets, design.covariates(patterns) / scale, fit.ties, np.zeros(len(patterns)))
+    for along in settled.maximum.directions:
+        likelihood = likelihood.within_levels(*levels_along(likelihood, along))
+    scores = likelihood.scores(settled.maximum.beta) * scale
+    code = group_codes(patterns[[cluster]])
+    summed = np.zeros((int(code.max()) + 1, len(scale)))
+    np.add.at(summed, code, scores)
+    return summed.T @ summed
