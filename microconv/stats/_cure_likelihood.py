@@ -118,7 +118,10 @@ class Likelihood:
         return value, np.array([d_share, self.counts.at_zero * rest - d_rest * atom, d_mu, d_sigma])
 
     def starts(self) -> list[Floats]:
-        """Several places to search from: the share seen so far, half-way to one, nearly one; short and long delays."""
+        """Several places to search from: the share seen so far, half-way to one, nearly one; short and long delays.
+
+        The generalised gamma starts from the best Weibull, so that it is never below it, and from lognormals.
+        """
         counts = self.counts
         when = np.where(np.isfinite(counts.high), (counts.low + counts.high) / 2, counts.low)
         logs, weight = np.log(np.maximum(when, 1e-9)), counts.events / counts.events.sum()
@@ -126,14 +129,15 @@ class Likelihood:
         spread = max(math.sqrt(float(weight @ (logs - mean) ** 2)), 0.05)
         seen = min(max(counts.total / max(counts.n, counts.total), 1e-6), 0.98)
         atom = [_logit(counts.at_zero / counts.total)] if self.atom else []
-        found = []
-        for share, longer in ((min(seen * 1.1, 0.98), 0.0), ((1 + seen) / 2, 1.5), (0.98, 3.0)):
-            for q in (1.0, 0.0) if self.free_q else (1.0,):
-                # The Weibull's log has mean -0.577 sigma and standard deviation 1.28 sigma.
-                sigma = spread / 1.28 if q else spread
-                mu = mean + (0.577 * sigma if q else 0.0) + longer
-                found.append(np.array([_logit(share), *atom, mu, math.log(sigma), *([q] if self.free_q else [])]))
-        return found
+        near, far = (min(seen * 1.1, 0.98), 0.0), (0.98, 3.0)
+        if self.free_q:
+            weibull = Likelihood(counts, "weibull").best().place
+            lognormal = [[_logit(p), *atom, mean + longer, math.log(spread), 0.0] for p, longer in (near, far)]
+            return [np.append(weibull, 1.0), *map(np.array, lognormal)]
+        # The Weibull's log has mean -0.577 sigma and standard deviation 1.28 sigma.
+        sigma = spread / 1.28
+        places = (near, ((1 + seen) / 2, 1.5), far)
+        return [np.array([_logit(p), *atom, mean + 0.577 * sigma + longer, math.log(sigma)]) for p, longer in places]
 
     def maximise(self, start: Floats, share: float | None = None) -> Maximum:
         """Climb from ``start``; with ``share`` given it is held there."""

@@ -12,7 +12,7 @@ import pandas as pd
 
 from microconv.counts import RiskTable
 from microconv.errors import ParameterError, shorten, unknown_name
-from microconv.stats._cure_counts import CureCounts, cure_counts
+from microconv.stats._cure_counts import CureCounts, at_risk_of, cure_counts
 from microconv.stats._cure_likelihood import Likelihood, Maximum, profile_limits
 from microconv.stats._curves import Floats, check_names, patterns_of, read_blocks, z_value
 from microconv.stats._latency import FAMILIES, Latency
@@ -69,6 +69,24 @@ class CureFit:
             values.append(value)
             errors.append(se)
         return self._by_time(times, {"probability": np.concatenate(values), "se": np.concatenate(errors)})
+
+    def expected_events(self, rt: RiskTable, cause: Hashable | None = None, *, after_days: float = 0.0) -> pd.DataFrame:
+        """How many events does the fit expect among those at risk in ``rt`` after ``after_days``, and how many were
+        there?
+
+        ``rt`` and ``cause`` are those that were fitted. A row per pattern: patterns, ``events``, ``expected`` (the
+        cumulative hazard of the fit, summed over all at risk; NaN where there is no fit).
+        """
+        at, rows = _place(rt, cause), []
+        for i, block in enumerate(read_blocks(rt)):
+            n, events = at_risk_of(block, at)
+            times = np.concatenate([[after_days], np.maximum(block.time, after_days)])
+            fit = self._fits[i]
+            share = np.full(len(times), np.nan) if fit is None else _gain(*fit, -1.0, times)[0]
+            hazard = -np.diff(np.log(np.maximum(1 - share, 1e-300)))
+            rows.append((float(events[block.time > after_days].sum()), float(n @ hazard)))
+        found = pd.DataFrame(rows, columns=["events", "expected"])
+        return pd.concat([self.table[list(self.pattern_cols)], found], axis=1)
 
     def _by_time(self, times: Floats, columns: dict[str, Floats]) -> pd.DataFrame:
         rows = np.repeat(np.arange(len(self.table)), len(times))
