@@ -315,6 +315,7 @@ def test_defaults_come_from_the_plan(shop: EventLog) -> None:
         "from_age": None,
         "tz": "UTC",
         "confidence": 0.95,
+        "compared_to_days": None,
     }
     assert list(result.table.columns) == [
         "time_days", "probability", "ci_low", "ci_high", "at_risk", "events", "censored"

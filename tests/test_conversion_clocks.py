@@ -264,11 +264,19 @@ def test_cohorts_are_compared_as_far_as_each_was_observed() -> None:
     assert common == pytest.approx(11.8)  # the last visitor entered on day 14.2 of 26
     assert any("Entry cohorts are compared over their first 11.8 days only" in text for text in result.assumptions)
     within = mc.time_to_conversion(cohort_log(), by="entry_week", horizon=pd.Timedelta(days=11.8), competing=())
-    for name in ("tests", "pairs"):
-        columns = [c for c in within.extra[name] if "rmst" not in c]
-        pd.testing.assert_frame_equal(result.extra[name][columns], within.extra[name][columns])
+    pd.testing.assert_frame_equal(result.tests, within.tests)
+    columns = ["group_a", "group_b", "chi2", "p_value"]
     assert np.isfinite(result.pairs["rmst_difference_days"]).all()
-    pd.testing.assert_frame_equal(result.pairs, within.pairs)
+    assert result.pairs["compared_days"].tolist() == pytest.approx([18.8, 11.8, 11.8])
+    assert within.pairs["compared_days"].tolist() == pytest.approx([11.8] * 3)
+    young = [1, 2]  # pairs with the youngest cohort: compared over the same days
+    pd.testing.assert_frame_equal(result.pairs.iloc[young][columns[:4]], within.pairs.iloc[young][columns[:4]])
+    means = [c for c in result.pairs if "rmst" in c and "adjusted" not in c]
+    pd.testing.assert_frame_equal(result.pairs.iloc[young][means], within.pairs.iloc[young][means])
+    assert any(
+        "The youngest cohorts are young" in w
+        for w in mc.time_to_conversion(cohort_log(), by="entry_week", horizon="25D", competing=()).warnings
+    )
 
 
 def test_a_cohort_is_of_the_stated_zone() -> None:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from microconv.conversion.comparisons import MOST_PAIRED, all_causes, common_days, naive, pairs, tests, truncated
+from microconv.conversion.comparisons import (
+    MOST_PAIRED,
+    all_causes,
+    cohort_pairs,
+    common_days,
+    naive,
+    pairs,
+    tests,
+    truncated,
+)
 from microconv.conversion.summary import COLUMNS, curves, pooled, quiet, summarise
 from microconv.conversion.words import Found, assumptions, meaning, warnings_of
 from microconv.counts import RiskTable
@@ -22,6 +31,8 @@ from microconv.results import Result
 from microconv.steps import Step, label
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from microconv.log import EventLog
 
 __all__ = ["TimeToConversion", "journey_rule", "time_to_conversion"]
@@ -37,6 +48,12 @@ class TimeToConversion(Result):
     """
 
     risk_table: RiskTable | None = field(default=None, repr=False)
+
+    def plot_causes(self, ax: Axes | None = None) -> Axes:
+        """Draw how users' time ends: every end and who is still open, over time, or by segment at the horizon."""
+        from microconv.plots import plot_causes
+
+        return plot_causes(self, ax)
 
 
 def time_to_conversion(
@@ -91,13 +108,14 @@ def time_to_conversion(
     beside ``n`` users, and shares, days and numbers at risk are of waits. ``.risk_table``: the counts.
 
     With competing ends, ``.causes``: the cumulative incidence of every end (``cause, time_days, probability, se,
-    ci_low, ci_high``), and ``.naive``: at the horizon (else the last day that every segment was observed) what
+    ci_low, ci_high, at_risk``), and ``.naive``: at the horizon (else the last day that every segment was observed) what
     1 - Kaplan-Meier would say that takes other ends for censoring, beside the ``probability``, and the ``difference``.
     With ``by``, ``.tests``: the log-rank test between segments, with competing ends for each cause, and Gray's test
     (``test, cause, chi2, degrees_of_freedom, p_value, rho``); ``.pairs`` (up to 20 segments): the log-rank test of each
     pair (``group_a, group_b, chi2, p_value, p_adjusted``) and the difference in mean days, a less b
     (``rmst_difference_days, rmst_ci_low_days, rmst_ci_high_days, rmst_p_value, rmst_p_adjusted``), adjusted by Holm.
-    Entry cohorts are compared up to the last day that each of them was observed, and no farther. With ``repeat="each"``
+    Entry cohorts are compared up to the last day that each of them was observed, and no farther (in ``.pairs``: that
+    both of the pair were, ``compared_days``). With ``repeat="each"``
     there are the differences in mean days alone: the tests take waits to be independent.
 
     Raises ``ParameterError`` for parameters that do not fit the log, nobody at risk, over 200 segments, and for a micro
@@ -146,8 +164,8 @@ def time_to_conversion(
         if rule.competing:
             extra |= _beside_other_ends(counts, rule, read_at, confidence)
         compared_to = None
+        cohorts = [column for column in segments if column in ENTRY_PERIODS and column not in log.columns]
         if len(whole.blocks()) > 1:
-            cohorts = any(column in ENTRY_PERIODS and column not in log.columns for column in segments)
             compared_to = common_days(whole) if cohorts else None
             extra |= _between_segments(counts, rule, read_at, confidence, compared_to)
     found = Found(
@@ -171,12 +189,13 @@ def time_to_conversion(
             "from_age": _written(rule.from_age),
             "tz": tz,
             "confidence": confidence,
+            "compared_to_days": compared_to,
         },
         assumptions=assumptions(found),
         warnings=warnings_of(found),
         extra=extra,
         provenance=log.provenance,
-        plot_with=_plot,
+        plot_with=_plot_cohorts if cohorts and len(segments) == 1 else _plot,
         risk_table=whole,
     )
 
@@ -195,17 +214,16 @@ def _beside_other_ends(
 def _between_segments(
     counts: RiskTable, rule: JourneyRule, read_at: int | None, confidence: float, compared_to: float | None
 ) -> dict[str, pd.DataFrame]:
-    """Tests and pairs; of entry cohorts only as far as each was observed."""
+    """Tests and pairs; of entry cohorts only as far as each was observed, of a pair as far as both were."""
     tau = read_at / MICROS_PER_DAY if read_at is not None else None
-    if compared_to is not None:
-        counts = truncated(counts, compared_to)
-        tau = min(tau, compared_to) if tau is not None else None
-    found = {"tests": tests(counts, rule)} if rule.cluster is None else {}
+    shared = counts if compared_to is None else truncated(counts, compared_to)
+    found = {"tests": tests(shared, rule)} if rule.cluster is None else {}
     several = rule.cluster is not None and NUMBER in counts.pattern_cols  # a user has waits in several segments
     if rule.cluster is not None and (tau is None or (rule.competing and several)):
         return found
     if len(pooled(counts, rule).blocks()) <= MOST_PAIRED:
-        found["pairs"] = pairs(counts, rule, tau, confidence)
+        compare = pairs if compared_to is None else cohort_pairs
+        found["pairs"] = compare(counts, rule, tau, confidence)
     return found
 
 
@@ -234,6 +252,12 @@ def _plot(result: Result, ax: Any) -> Any:
     from microconv.plots import plot_time_to_conversion
 
     return plot_time_to_conversion(result, ax)
+
+
+def _plot_cohorts(result: Result, ax: Any) -> Any:
+    from microconv.plots import plot_cohorts
+
+    return plot_cohorts(result, ax)
 
 
 def _plan_horizon(log: EventLog) -> int | None:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 
 from microconv.conversion.summary import pooled
-from microconv.counts import RiskTable
+from microconv.counts import RiskTable, group_codes
 from microconv.reduce.risk import JourneyRule
 from microconv.stats.competing import aalen_johansen, probability_at, time_lost
 from microconv.stats.log_rank import logrank
 from microconv.stats.multiplicity import adjust_p_values
 from microconv.stats.survival import kaplan_meier, survival_at
 
-__all__ = ["MOST_PAIRED", "all_causes", "common_days", "material", "naive", "pairs", "tests", "truncated"]
+__all__ = [
+    "MOST_PAIRED",
+    "all_causes",
+    "cohort_pairs",
+    "common_days",
+    "material",
+    "naive",
+    "pairs",
+    "tests",
+    "truncated",
+]
 
 MOST_PAIRED = 20  # segments; more have more pairs than anybody reads
 _POINT = 0.01
@@ -27,8 +39,12 @@ _MEANS = {
 
 
 def all_causes(counts: RiskTable, rule: JourneyRule, confidence: float) -> pd.DataFrame:
-    """The cumulative incidence of every end over time, segments first."""
-    return aalen_johansen(counts, confidence, cluster=rule.cluster)
+    """The cumulative incidence of every end over time, segments first, with the numbers ``at_risk``."""
+    found = aalen_johansen(counts, confidence, cluster=rule.cluster)
+    whole = pooled(counts, rule)
+    n = whole.frame["n"].to_numpy()
+    found["at_risk"] = np.concatenate([np.tile(n[place], len(rule.causes)) for place in whole.blocks()])
+    return found
 
 
 def naive(counts: RiskTable, rule: JourneyRule, day: float, confidence: float) -> pd.DataFrame:
@@ -42,6 +58,8 @@ def naive(counts: RiskTable, rule: JourneyRule, day: float, confidence: float) -
     curve = survival_at(kaplan_meier(counts, confidence, cause=rule.target.name, cluster=rule.cluster), [day])
     found = proper[by].copy()
     found["cause"] = rule.target.name
+    whole = pooled(counts, rule)
+    found["n"] = [int(whole.frame["entered"].iloc[place].sum()) for place in whole.blocks()]
     found["horizon_days"] = day
     found["naive"] = 1 - curve["survival"]
     found["naive_ci_low"], found["naive_ci_high"] = 1 - curve["ci_high"], 1 - curve["ci_low"]
@@ -95,6 +113,27 @@ def pairs(counts: RiskTable, rule: JourneyRule, tau: float | None, confidence: f
     named = parts[0][["group_a", "group_b"]].map(_label)
     columns = [part.drop(columns=[c for c in ("group_a", "group_b", "se") if c in part]) for part in parts]
     return pd.concat([named, *columns], axis=1)
+
+
+def cohort_pairs(counts: RiskTable, rule: JourneyRule, tau: float | None, confidence: float) -> pd.DataFrame:
+    """``pairs``, each compared only as far as both of its segments were observed: ``compared_days``.
+
+    The log-rank test of two looks no farther by itself: later, one of them has nobody at risk.
+    """
+    frame, rows = counts.frame, []
+    code = group_codes(frame[_segments(counts, rule)])
+    for a, b in itertools.combinations(range(int(code.max()) + 1), 2):
+        mine = frame[(code == a) | (code == b)].reset_index(drop=True)
+        both = RiskTable(mine, counts.pattern_cols, counts.causes)
+        day = common_days(pooled(both, rule))
+        # One who is alone on the very first day leaves no time to compare means over.
+        upto = None if tau is None else min(tau, day) or None
+        rows.append(pairs(both, rule, upto, confidence).assign(compared_days=day))
+    found = pd.concat(rows, ignore_index=True)
+    for raw, adjusted in (("p_value", "p_adjusted"), ("rmst_p_value", "rmst_p_adjusted")):
+        if raw in found:
+            found[adjusted] = adjust_p_values(found[raw], "holm")
+    return found
 
 
 def _label(group: object) -> object:

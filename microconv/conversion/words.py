@@ -153,11 +153,12 @@ def assumptions(found: Found) -> list[str]:
     if found.compared_to is not None:
         said.append(
             f"Entry cohorts are compared over their first {spelled(found.compared_to)} only, as far as each of them "
-            "was observed; beyond that the curves stand alone."
+            "was observed, and each pair as far as both were (compared_days); beyond that the curves stand alone."
         )
     if found.pairs:
+        pairs = "pair of segments" if found.pairs == 1 else "pairs of segments"
         said.append(
-            f"p-values adjusted in .pairs are Holm's over the family of {found.pairs:,} pairs of segments"
+            f"p-values adjusted in .pairs are Holm's over the family of {found.pairs:,} {pairs}"
             f"{' (log-rank and mean days are two families)' if found.read_at is not None else ''}."
         )
     return said
@@ -270,7 +271,7 @@ def warnings_of(found: Found) -> list[str]:
             f"{short} of {len(summary)} curves end before {found.horizon}: nobody was observed that long, "
             "so no probability is given there. Choose a shorter horizon."
         )
-    said += _thin(found) + _naive(found)
+    said += _thin(found) + _naive(found) + _young(found)
     if rule.repeat == "each" and (few := int((summary["n"] < _FEW_CLUSTERS).sum())):
         said.append(
             f"{few} of {len(summary)} curves rest on fewer than {_FEW_CLUSTERS} users: their errors by user are too "
@@ -282,6 +283,18 @@ def warnings_of(found: Found) -> list[str]:
             "zone."
         )
     return said
+
+
+def _young(found: Found) -> list[str]:
+    """One cohort that is a day old leaves a day to compare all of them over."""
+    if found.compared_to is None or found.read_at is None:
+        return []
+    if found.compared_to >= found.read_at / MICROS_PER_DAY / 2:
+        return []
+    return [
+        f"The youngest cohorts are young: .tests compares all cohorts over {spelled(found.compared_to)} only. To "
+        f"compare them over {found.horizon}, leave out those not observed so long, such as with log.filter(end=...)."
+    ]
 
 
 def _naive(found: Found) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,14 +34,25 @@ if TYPE_CHECKING:
 
     from microconv.results import Result
 
-__all__ = ["plot_time_to_conversion"]
+__all__ = [
+    "ROW",
+    "days_of",
+    "draw_curve",
+    "extent",
+    "frame_curves",
+    "plot_time_to_conversion",
+    "risk_rows",
+    "since",
+    "spread",
+    "whom",
+]
 
 _MOST_SEGMENTS = 8
 _MOST_BANDS = 4
 _MOST_POINTS = 4_000
 _DAY_UNITS = {"D": 1.0, "h": 24.0, "min": 1_440.0, "s": 86_400.0, "ms": 86_400_000.0, "us": 86_400_000_000.0}
 _NUMBERS = 8.5  # size of the numbers at risk, and the height of a row in em
-_ROW = 1.55 * _NUMBERS
+ROW = 1.55 * _NUMBERS
 
 
 def plot_time_to_conversion(result: Result, ax: Axes | None = None) -> Axes:
@@ -58,15 +70,17 @@ def plot_time_to_conversion(result: Result, ax: Axes | None = None) -> Axes:
         if known.empty:
             return nothing(ax, title, "Nobody was at risk, or too few to be shown: there is nothing to draw.")
         shown = choose(table, segments, size="at_risk", most=_MOST_SEGMENTS)
-        extra = 15 * (1 if shown.note else 0) + _ROW * len(shown.labels)
+        extra = 15 * (1 if shown.note else 0) + ROW * len(shown.labels)
         longest = max(len(label) for label in shown.labels)
         ax = ax if ax is not None else new_axes(8.4 + 0.09 * longest, 4.3 + extra / 72)
-        axis = time_axis(_extent(result, known))
+        axis = time_axis(extent(result, known))
         for i, part in enumerate(shown.parts):
-            _curve(ax, part, axis, i, band=len(shown.parts) <= _MOST_BANDS)
-        _axes(ax, axis, shown, result)
+            color, line = PALETTE[i % len(PALETTE)], LINES[i % len(LINES)]
+            begin = days_of(result.parameters.get("from_age")) * axis.per_day
+            draw_curve(ax, part, axis, color, line, band=len(shown.parts) <= _MOST_BANDS, begin=begin)
+        frame_curves(ax, axis, shown, result, band=len(shown.parts) <= _MOST_BANDS)
         _ends(ax, shown, axis, named=bool(segments))
-        foot = _at_risk(ax, shown, axis, named=bool(segments))
+        foot = risk_rows(ax, shown, axis, PALETTE, named=bool(segments))
         if shown.note:
             below(ax, shown.note, foot)
         by = f", by {safe(', '.join(segments), 40)}" if segments else ""
@@ -75,34 +89,66 @@ def plot_time_to_conversion(result: Result, ax: Axes | None = None) -> Axes:
 
 
 def _subtitle(result: Result, parts: int) -> str:
-    origin = str(result.parameters.get("origin", "entry"))
-    since = "entry" if origin == "entry" else f"the first {safe(origin, 30)}"
     confidence = 100 * float(result.parameters.get("confidence", 0.95))
     bands = f", with {confidence:g}% intervals" if parts <= _MOST_BANDS else ""
     beside = ", beside other ends" if result.parameters.get("competing") else ""
-    return f"Share of users converted by each time since {since}{beside}{bands}"
+    if result.parameters.get("repeat") == "each":
+        return f"Share of waits ended by each time since {since(result)}{beside}{bands}"
+    return f"Share of {whom(result)} converted by each time since {since(result)}{beside}{bands}"
 
 
-def _extent(result: Result, table: pd.DataFrame) -> float:
+def whom(result: Result) -> str:
+    """Of whom the shares are."""
+    if result.parameters.get("from_age"):
+        return f"users still open at {result.parameters['from_age']}"
+    return "users still open then" if result.parameters.get("landmark") else "users"
+
+
+def since(result: Result) -> str:
+    """Time zero in words."""
+    told = result.parameters
+    origin = str(told.get("origin", "entry"))
+    zero = "entry" if origin == "entry" else f"the first {safe(origin, 30)}"
+    if told.get("origin_col"):
+        zero = safe(told["origin_col"], 30)
+    if told.get("repeat") == "each":
+        return f"{zero} or the conversion before"
+    return f"{told['landmark']} after {zero}" if told.get("landmark") else zero
+
+
+def extent(result: Result, table: pd.DataFrame) -> float:
     """To the horizon where one was asked for, else as far as anybody was observed."""
-    asked = result.parameters.get("horizon")
-    if asked:
-        for unit in ("min", "ms", "us", "D", "h", "s"):
-            number = str(asked).removesuffix(unit)
-            if number != str(asked) and number.replace(".", "", 1).isdigit():
-                return float(number) / _DAY_UNITS[unit]
-    return float(table["time_days"].max())
+    return days_of(result.parameters.get("horizon")) or float(table["time_days"].max())
 
 
-def _curve(ax: Axes, part: pd.DataFrame, axis: TimeAxis, i: int, *, band: bool) -> None:
+def days_of(written: object) -> float:
+    """A duration as ``parameters`` has it, in days; 0 for none."""
+    for unit in ("min", "ms", "us", "D", "h", "s") if written else ():
+        number = str(written).removesuffix(unit)
+        if number != str(written) and number.replace(".", "", 1).isdigit():
+            return float(number) / _DAY_UNITS[unit]
+    return 0.0
+
+
+def draw_curve(
+    ax: Axes,
+    part: pd.DataFrame,
+    axis: TimeAxis,
+    color: str,
+    line: Any,
+    *,
+    band: bool,
+    begin: float = 0.0,
+    width: float = 1.7,
+) -> None:
+    """The steps of one curve from ``begin`` (in the axis' unit) on, with its band."""
     inside = part["probability"].notna() & (part["time_days"] * axis.per_day <= axis.end * (1 + 1e-9))
     drawn = _thin(part[inside], axis)
-    at = np.concatenate([[0.0], numbers(drawn["time_days"]) * axis.per_day])
+    at = np.concatenate([[begin], np.maximum(numbers(drawn["time_days"]) * axis.per_day, begin)])
     share, low, high = (
         np.concatenate([[0.0], numbers(drawn[column])]) for column in ("probability", "ci_low", "ci_high")
     )
-    color = PALETTE[i % len(PALETTE)]
-    ax.step(at, share, where="post", color=color, linestyle=LINES[i % len(LINES)], linewidth=1.7, zorder=4)
+    ax.step(at, share, where="post", color=color, linestyle=line, linewidth=width, zorder=4)
     if band:
         ax.fill_between(at, low, high, step="post", color=color, alpha=0.14, linewidth=0, zorder=2)
 
@@ -115,23 +161,20 @@ def _thin(part: pd.DataFrame, axis: TimeAxis) -> pd.DataFrame:
     return part[np.append(slices[1:] != slices[:-1], True)]
 
 
-def _axes(ax: Axes, axis: TimeAxis, shown: Shown, result: Result) -> None:
-    top = max(_top(part, len(shown.parts) <= _MOST_BANDS) for part in shown.parts)
+def frame_curves(ax: Axes, axis: TimeAxis, shown: Shown, result: Result, *, band: bool) -> None:
+    """Limits, ticks, labels and grid for curves of shares, so that numbers under the ticks do not touch."""
+    top = max(_top(part, band) for part in shown.parts)
     ax.set_ylim(0, min(max(top * 1.08, 1e-6), 1.0))
     ax.set_xlim(0, axis.end)
     ax.set_xticks(_ticks_that_fit(ax, axis, shown))
     percent_axis(ax.yaxis)
-    ax.set_ylabel("share converted")
-    ax.set_xlabel(f"{axis.unit} since {_since(result)}")
+    ax.set_ylabel("share converted" if result.parameters.get("repeat") != "each" else "share of waits ended")
+    ax.set_xlabel(f"{axis.unit} since {since(result)}")
     ax.grid(axis="y", color=GRID, linewidth=0.8, zorder=0)
     ax.set_axisbelow(True)
     ax.tick_params(axis="x", length=3)
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
-
-
-def _since(result: Result) -> str:
-    return safe(result.parameters.get("origin", "entry"), 30)
 
 
 def _top(part: pd.DataFrame, band: bool) -> float:
@@ -222,14 +265,16 @@ def spread(heights: list[float], gap: float) -> list[float]:
     return [moved[i] for i in range(len(heights))]
 
 
-def _at_risk(ax: Axes, shown: Shown, axis: TimeAxis, *, named: bool) -> float:
-    """Rows of numbers under the ticks; gives back how far below the axes they end, in points."""
+def risk_rows(ax: Axes, shown: Shown, axis: TimeAxis, colors: Sequence[str], *, named: bool, after: str = "0") -> float:
+    """Rows of numbers under the ticks, ``after`` the last time of a curve that text; how far below the axes they end,
+    in points.
+    """
     down = 42.0
     below(ax, "Number at risk", down)
-    down += _ROW
+    down += ROW
     ticks: list[Any] = list(ax.get_xticks())
     for i, (label, part) in enumerate(zip(shown.labels, shown.parts, strict=True)):
-        color = PALETTE[i % len(PALETTE)]
+        color = colors[i % len(colors)]
         if named:
             ax.annotate(
                 label,
@@ -245,7 +290,8 @@ def _at_risk(ax: Axes, shown: Shown, axis: TimeAxis, *, named: bool) -> float:
                 annotation_clip=False,
             )
         for tick, number in zip(ticks, at_risk(part, [tick / axis.per_day for tick in ticks]), strict=True):
-            text = "–" if number != number else f"{number:,.0f}"
+            beyond = tick > float(part["time_days"].iloc[-1]) * axis.per_day * (1 + 1e-9)
+            text = after if beyond else "–" if number != number else f"{number:,.0f}"
             ax.annotate(
                 text,
                 (tick, 0),
@@ -258,7 +304,7 @@ def _at_risk(ax: Axes, shown: Shown, axis: TimeAxis, *, named: bool) -> float:
                 color=INK if named else MUTED,
                 annotation_clip=False,
             )
-        down += _ROW
+        down += ROW
     return down + 4
 
 
