@@ -127,14 +127,32 @@ class Engine:
 
         ``unit`` is ``"D"``, ``"W"`` or ``"M"``. Raises ``ParameterError`` where the engine knows no zones.
         """
-        time = self.from_micros(micros)
-        if tz.upper() != "UTC":
-            if self.dialect not in _UTC_TO_LOCAL:
-                raise ParameterError(f"tz={tz!r} cannot be applied inside {self.dialect}. Use tz='UTC'.")
-            time = _UTC_TO_LOCAL[self.dialect](time, tz)
-        elif self.dialect == "duckdb":
+        time = self._wall_clock(micros, tz)
+        if tz.upper() == "UTC" and self.dialect == "duckdb":
             time = time.cast("timestamp")
         return time.truncate(unit).date().cast("string")
+
+    def local_day(self, micros: ir.Value, tz: str) -> ir.IntegerValue:
+        """The day of zone ``tz`` on which a moment falls, as a whole number of days since 1970-01-01.
+
+        Raises ``ParameterError`` where the engine knows no zones.
+        """
+        if tz.upper() != "UTC":
+            wall = self._wall_clock(micros, tz)
+            # BigQuery counts microseconds of times with a zone only.
+            micros = self.micros(wall.cast("timestamp('UTC')") if self.dialect == "bigquery" else wall)
+        # By way of seconds: engines divide as floats, and microseconds over a day would round up just before midnight.
+        seconds = (micros // 1_000_000).cast("int64")
+        return (seconds // 86_400).cast("int64")
+
+    def _wall_clock(self, micros: ir.Value, tz: str) -> ir.TimestampValue:
+        """What clocks of zone ``tz`` show at a moment."""
+        time = self.from_micros(micros)
+        if tz.upper() == "UTC":
+            return time
+        if self.dialect not in _UTC_TO_LOCAL:
+            raise ParameterError(f"tz={tz!r} cannot be applied inside {self.dialect}. Use tz='UTC'.")
+        return _UTC_TO_LOCAL[self.dialect](time, tz)
 
     def parse_time(self, text: ir.StringValue, tz: str, formats: tuple[str, ...] = ()) -> ir.TimestampValue:
         """ISO-8601 text (with or without offset), or text of one of the strptime ``formats``, as UTC; else null."""

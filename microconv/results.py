@@ -28,7 +28,8 @@ __all__ = ["Result"]
 
 _VERSIONED = ("microconv", "pandas", "numpy", "ibis-framework", "duckdb")
 _SIZES = ("n", "users", "at_risk")  # how many people a row is about: the first of these that a frame has
-_PLACES = ("step", "time_days", "horizon_days")  # numbers that say where a row stands, not how many or how often
+# Numbers that say where a row stands, not how many or how often.
+_PLACES = ("step", "period", "time_days", "horizon_days", "landmark_days")
 
 
 @dataclass(frozen=True, eq=False)
