@@ -15,7 +15,7 @@ from microconv.errors import ParameterError, shorten, unknown_name
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["ExposureTable", "inner_cuts"]
+__all__ = ["ExposureTable", "inner_cuts", "quantile_cuts"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +70,14 @@ class ExposureTable:
         frame["person_time_days"] = person_time.ravel()
         return cls(frame, rt.pattern_cols, rt.causes, inner)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ExposureTable):
+            return NotImplemented
+        mine, others = (self.pattern_cols, self.causes, self.cuts), (other.pattern_cols, other.causes, other.cuts)
+        return mine == others and self.frame.equals(other.frame)
+
+    __hash__ = None  # type: ignore[assignment]
+
     def __add__(self, other: ExposureTable) -> ExposureTable:
         """The table of both groups of users together."""
         if not isinstance(other, ExposureTable):
@@ -99,9 +107,34 @@ class ExposureTable:
 
 def inner_cuts(cuts: Sequence[float]) -> tuple[float, ...]:
     """Cut points as floats, checked: finite, above 0, ascending."""
-    values = np.asarray(list(cuts), dtype=float)
+    try:
+        values = np.asarray(list(cuts), dtype=float)
+    except (TypeError, ValueError):
+        values = np.array([np.nan])
     if values.ndim != 1 or not np.isfinite(values).all() or (values <= 0).any() or (np.diff(values) <= 0).any():
         raise ParameterError(
-            f"cuts={shorten(repr(list(cuts)))} must be ascending numbers of days above 0, such as [1, 7, 14]."
+            f"cuts={shorten(repr(cuts))} must be ascending numbers of days above 0, such as [1, 7, 14]."
         )
     return tuple(values.tolist())
+
+
+def quantile_cuts(rt: RiskTable, intervals: int = 20, *, cause: Hashable | None = None) -> tuple[float, ...]:
+    """Event times that cut the events (of ``cause``, None: of any) into so many intervals of about equal number.
+
+    Fewer where many events share a time. The last event time is no cut, so that no interval is without an event.
+
+    >>> users = pd.DataFrame({"start": 0, "stop": [1, 2, 2, 3, 5, 8], "bought": 1})
+    >>> quantile_cuts(RiskTable.from_intervals(users, "start", "stop", "bought"), 3)
+    (2.0, 3.0)
+    """
+    if isinstance(intervals, bool) or not isinstance(intervals, int | np.integer) or intervals < 1:
+        raise ParameterError(f"intervals={shorten(repr(intervals))} must be a whole number, 1 or more, such as 20.")
+    columns = rt.event_cols if cause is None or not rt.causes else [f"d_{cause}"]
+    d = rt.frame[columns].to_numpy(dtype=float).sum(axis=1)
+    times, place = np.unique(rt.frame["time_days"].to_numpy(dtype=float)[d > 0], return_inverse=True)
+    if len(times) < 2:
+        return ()
+    reached = np.cumsum(np.bincount(place, d[d > 0]))
+    wanted = np.arange(1, intervals) / intervals * reached[-1]
+    cuts = np.unique(times[np.searchsorted(reached, wanted * (1 - 1e-12))])
+    return tuple(cuts[(cuts > 0) & (cuts < times[-1])].tolist())

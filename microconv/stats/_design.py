@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from microconv.counts import as_names
 from microconv.errors import ParameterError, shorten, unknown_name
 from microconv.stats._curves import Floats
 
-__all__ = ["Design", "Term", "read_design", "used_columns"]
+__all__ = ["Design", "Term", "check_cause", "read_design", "used_columns"]
 
 MISSING = "(missing)"
 
@@ -87,6 +87,12 @@ def used_columns(
     if both:
         raise ParameterError(f"{shorten(repr(both[0]))} is named in terms and in strata. Name it in one of them.")
     return columns, within
+
+
+def check_cause(causes: Sequence[Hashable], cause: Hashable | None) -> None:
+    """An error where ``cause`` is none of ``causes``; where nobody has any event there is nothing to choose from."""
+    if cause is not None and causes and cause not in causes:
+        raise ParameterError(unknown_name("cause", cause, map(str, causes)))
 
 
 def read_design(

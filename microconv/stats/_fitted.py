@@ -215,10 +215,11 @@ def fitted(
     value: float,
     confidence: float,
     events: float,
+    said: tuple[str, ...] = (),
     **own: object,
 ) -> HazardFit:
     """The fit as an object, with a warning of what could not be estimated."""
-    notes = _notes(settled)
+    notes = (*said, *_notes(settled))
     for note in notes:
         warnings.warn(note, MicroconvWarning, stacklevel=4)
     return kind(

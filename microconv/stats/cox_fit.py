@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from microconv.counts import RiskTable, group_codes
-from microconv.errors import ParameterError, nearest, shorten, unknown_name
+from microconv.errors import ParameterError, nearest, shorten
 from microconv.stats._curves import Floats, z_value
-from microconv.stats._design import Design, read_design, used_columns
+from microconv.stats._design import Design, check_cause, read_design, used_columns
 from microconv.stats._fitted import HazardFit, fitted, settle
 from microconv.stats._likelihood import Likelihood
 from microconv.stats._risk_sets import risk_sets
@@ -102,12 +102,12 @@ def cox(
     fit that does not settle in ``max_iterations``. Cox (1972), Efron (1977); as R's ``coxph``.
 
     >>> users = pd.DataFrame(
-    ...     {"start": 0, "stop": [1, 2, 3, 4, 5, 6], "bought": [1, 1, 0, 1, 1, 1], "device": list("mmdmdd")}
+    ...     {"start": 0, "stop": [1, 2, 3, 4, 5, 6], "bought": [1, 1, 0, 1, 1, 1], "device": list("mdmmdd")}
     ... )
     >>> fit = cox(RiskTable.from_intervals(users, "start", "stop", "bought", ["device"]), "device")
     >>> fit.table[["term", "coef", "se", "hazard_ratio", "p_value"]].round(3)
            term   coef     se  hazard_ratio  p_value
-    0  device=m  2.247  1.235         9.456    0.069
+    0  device=m  1.073  1.235         2.924    0.385
     """
     columns, within = used_columns(rt.pattern_cols, terms, strata, cluster)
     if ties not in ("efron", "breslow"):
@@ -116,7 +116,9 @@ def cox(
             f"ties={shorten(repr(ties))} must be 'efron' or 'breslow'.{f' Did you mean {close!r}?' if close else ''}"
         )
     z_value(confidence)
-    _check(rt, cause)
+    if rt.frame.empty:
+        raise ParameterError("The risk table is empty: nobody was ever at risk. Check the filter that made it.")
+    check_cause(rt.causes, cause)
     cause = cause if rt.causes else None
     named = (*columns, *within)
     pooled = rt if set(named) == set(rt.pattern_cols) else rt.pool(named)
@@ -137,13 +139,6 @@ def cox(
     if cluster is None or settled.maximum is None:
         return fit
     return fit.robust(_by_cluster(rt, design, fit, within, cause, cluster))
-
-
-def _check(rt: RiskTable, cause: Hashable | None) -> None:
-    if rt.frame.empty:
-        raise ParameterError("The risk table is empty: nobody was ever at risk. Check the filter that made it.")
-    if cause is not None and rt.causes and cause not in rt.causes:
-        raise ParameterError(unknown_name("cause", cause, map(str, rt.causes)))
 
 
 def _by_cluster(
