@@ -27,12 +27,14 @@ _CALLED = {
     "list": "a list",
     "dict": "a mapping",
 }
-_DURATIONS = ("horizon", "window", "within_step")
+_DURATIONS = ("horizon", "window", "within_step", "landmark", "holdback")
 _MOMENTS = ("start", "end", "observed_until")
 _CHOICES = {
     "order": ("ordered", "any", "strict"),
     "reentry": ("latest", "first"),
     "time_unit": ("s", "ms", "us", "ns"),
+    "cohort": ("day", "week", "month"),
+    "repeat": ("first", "each"),
 }
 _CALL = re.compile(r"\b(start|check_parameters)\(")
 
@@ -190,7 +192,7 @@ def _check_value(name: str, value: Any) -> None:
         raise ParameterError(f"min_cell={value!r} must be a whole number of people, 0 or more.")
     elif name in ("events", "output_dir", "origin") and not str(value).strip():
         raise ParameterError(f"{name} is empty. See the comment beside it for what it may be.")
-    elif name in ("steps", "optional", "exclude", "competing"):
+    elif name in ("steps", "optional", "exclude", "competing", "micros"):
         for item in value:
             if not (isinstance(item, str) and item) and not isinstance(item, Mapping) and not _is_number(name, item):
                 raise ParameterError(

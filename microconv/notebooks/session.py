@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,9 +15,11 @@ import pandas as pd
 
 from microconv.errors import MicroconvError, MicroconvWarning, ParameterError, nearest, shorten, unknown_name
 from microconv.notebooks.parameters import StartError, check_parameters
-from microconv.notebooks.shown import Picture, Shown, milestones
+from microconv.notebooks.shown import Picture, Refused, Shown, milestones
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from microconv.log import EventLog
     from microconv.results import Result
 
@@ -34,7 +36,16 @@ _HOLDS = {
     "between": "time from each step to the next",
     "total": "the funnel of everybody",
     "summary": "probability at the horizon, quantiles and mean time of each segment",
-    "tests": "the test between segments",
+    "tests": "tests between segments",
+    "pairs": "every pair of segments: log-rank test, difference in mean time",
+    "causes": "cumulative incidence of every end",
+    "naive": "what 1 - Kaplan-Meier would say beside other ends",
+    "proportionality": "whether each ratio stays the same over time",
+    "since": "ratios by time since the micro-conversion",
+    "fading": "whether a micro-conversion's pull fades",
+    "curves": "observed and fitted curves",
+    "backtest": "forecasts of held-back time beside what happened",
+    "reliability": "predicted beside observed shares",
 }
 
 
@@ -61,7 +72,7 @@ class Session:
     @property
     def by(self) -> list[str]:
         """The columns of ``segment``."""
-        return _segments(self.given.segment, self.log)
+        return _columns("segment", self.given.segment, self.log)
 
     @property
     def horizon(self) -> str | None:
@@ -91,27 +102,61 @@ class Session:
         return [*micros[: _MOST_STEPS - 1], self.log.plan.macros[0].name]
 
     @property
+    def micros(self) -> list[Any] | None:
+        """The micros that were given; None takes the plan's."""
+        return list(self.given.micros) or None
+
+    @property
+    def adjust(self) -> list[str]:
+        """The columns to adjust for that were given, else the plan's segments; "none" is none."""
+        if self.given.adjust == "none":
+            return []
+        if self.given.adjust:
+            return _columns("adjust", self.given.adjust, self.log)
+        planned = self.log.plan.segments if self.log.plan is not None else ()
+        return [column for column in planned if column in self.log.columns]
+
+    @property
     def competing(self) -> list[Any] | None:
         """The other ends that were given; None takes the plan's."""
         return [] if self.given.ignore_competing else self.given.competing or None
 
-    def plot(self, result: Result) -> Picture:
-        """The picture of a result, small cells left out."""
-        return Picture(result.suppressed(self.given.min_cell))
+    def ask(self, analysis: Callable[..., Result], **options: Any) -> Result | Refused:
+        """An analysis of the log; where its question has no answer here, the reason in its place."""
+        try:
+            return analysis(self.log, **options)
+        except ParameterError as error:
+            return Refused(analysis.__name__, str(error))
 
-    def explain(self, result: Result) -> Shown:
+    def plot(self, result: Result | Refused, draw: Callable[[Result], Axes] | None = None) -> Picture | Refused:
+        """The picture of a result (or another one of it), small cells left out."""
+        if isinstance(result, Refused):
+            return result
+        return Picture(result.suppressed(self.given.min_cell), draw)
+
+    def explain(self, result: Result | Refused) -> Shown:
         """What a result means, what to beware of, and what was assumed."""
+        if isinstance(result, Refused):
+            return Shown()
         shown = result.suppressed(self.given.min_cell)
         notes = [*[f"Beware: {note}" for note in shown.warnings if note not in self.log.notes], *shown.assumptions]
         return Shown(head=result.meaning, notes=notes)
 
     def table(
-        self, result: Result, name: str = "table", *, columns: Sequence[str] = (), head: str = "", missing: str = ""
+        self,
+        result: Result | Refused,
+        name: str = "table",
+        *,
+        columns: Sequence[str] = (),
+        head: str = "",
+        missing: str = "",
     ) -> Shown:
         """A frame of a result, small cells left blank; ``columns`` chooses some; ``missing``: said if there is none."""
+        if isinstance(result, Refused):
+            return Shown()
         shown = result.suppressed(self.given.min_cell)
         if name != "table" and name not in shown.extra:
-            return Shown(head=missing or f"This result has no {name}.")
+            return Shown(head=missing)
         frame = shown.table if name == "table" else shown.extra[name]
         if columns:
             frame = frame[[column for column in (*self.by, *columns) if column in frame]]
@@ -121,13 +166,17 @@ class Session:
         """The share converted by round times, with its interval."""
         return Shown(milestones(result.suppressed(self.given.min_cell).table))
 
-    def save(self, *results: Result) -> Shown:
-        """Write the results; further ones go to a folder of their own name."""
-        rows = []
-        for i, result in enumerate(results):
-            folder = self.folder if i == 0 else self.folder / result.name
-            result.save(folder, min_cell=self.given.min_cell)
-            rows += [(name, what) for name, what in _files(result)]
+    def save(self, result: Result, **more: Result | Refused) -> Shown:
+        """Write the results; further ones go to a folder of the name they are given."""
+        result.save(self.folder, min_cell=self.given.min_cell)
+        rows = _files(result)
+        for name, other in more.items():
+            if isinstance(other, Refused):
+                rows.append((f"{name}/", "nothing: see above"))
+                continue
+            other.save(self.folder / name, min_cell=self.given.min_cell)
+            frames = ", ".join(f"{frame}.csv" for frame in other.extra)
+            rows.append((f"{name}/", "table, picture, result.json" + (f", {frames}" if frames else "")))
         return Shown(pd.DataFrame(rows, columns=["file", "holds"]), head=f"Saved in {self.given.output_dir}")
 
 
@@ -204,26 +253,33 @@ def _read(values: Mapping[str, Any]) -> EventLog:
     return log
 
 
-def _segments(segment: str | None, log: EventLog) -> list[str]:
-    if not segment:
+def _columns(what: str, given: str | None, log: EventLog) -> list[str]:
+    """The columns that a parameter names: one, or several between commas; or periods of entry."""
+    from microconv.reduce.occurrences import ENTRY_PERIODS
+
+    known = [*log.columns, *ENTRY_PERIODS]
+    if not given:
         return []
-    if segment in log.columns:
-        return [segment]
-    columns = [part.strip() for part in segment.split(",")]
+    if given in known:
+        return [given]
+    columns = [part.strip() for part in given.split(",")]
     for column in columns:
-        if column not in log.columns:
-            raise ParameterError("segment: " + unknown_name("column", column, log.columns))
+        if column not in known:
+            raise ParameterError(f"{what}: " + unknown_name("column", column, known))
     return columns
 
 
 def _check_names(session: Session, values: Mapping[str, Any]) -> None:
     """A name that neither the plan nor the events know, but nearly do, is misspelt: say so before counting."""
     log = session.log
-    _segments(session.given.segment, log)
+    _columns("segment", session.given.segment, log)
+    if "adjust" in values and values["adjust"] != "none":
+        _columns("adjust", session.given.adjust, log)
     if "steps" in values:
         asked = {"steps": session.steps, "exclude": values["exclude"]}
     elif "target" in values:
         asked = {"target": [values["target"]], "origin": [values["origin"]], "competing": values["competing"]}
+        asked["micros"] = values.get("micros", [])
         if not values["target"] and log.plan is None:
             raise StartError("target is empty and there is no plan to take it from. Give plan or target.")
     else:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from microconv.results import Result
 
-__all__ = ["Picture", "Shown", "in_words", "milestones", "spelled"]
+__all__ = ["Picture", "Refused", "Shown", "in_words", "milestones", "spelled"]
 
 _SHARES = (
     "share", "mature_share", "rate", "ci_low", "ci_high", "step_rate", "step_ci_low", "step_ci_high", "censored_rate",
-    "probability",
+    "probability", "share", "observed_share", "naive_probability", "difference",
 )  # fmt: skip
 _MILESTONES = (
     ("1 minute", 1 / 1440), ("10 minutes", 10 / 1440), ("1 hour", 1 / 24), ("6 hours", 0.25),
@@ -125,15 +127,29 @@ def spelled(days: float) -> str:
     return "0" if days == 0 else f"{days * 86_400:.2g} s"
 
 
+class Refused:
+    """An analysis that has no answer on this log, and why."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name, self.reason = name, reason
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(repr(self))}</p>"
+
+    def __repr__(self) -> str:
+        return f"No {self.name.replace('_', ' ')} here: {self.reason}"
+
+
 class Picture:
     """A figure as PNG, drawn at twice the size of the screen; the figure itself is closed."""
 
-    def __init__(self, result: Result) -> None:
+    def __init__(self, result: Result, draw: Callable[[Result], Axes] | None = None) -> None:
         import io
 
         import matplotlib.pyplot as plt
 
-        figure = result.plot().get_figure(root=True)
+        axes = result.plot() if draw is None else draw(result)
+        figure = axes.get_figure(root=True)
         assert figure is not None  # axes that were just drawn on stand in a figure
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=_DPI, bbox_inches="tight", metadata={"Software": None})
