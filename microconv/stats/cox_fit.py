@@ -23,10 +23,19 @@ __all__ = ["CoxFit", "cox"]
 
 @dataclass(frozen=True, eq=False)
 class CoxFit(HazardFit):
-    """A Cox model fitted to counts; ``HazardFit`` says what it holds, ``ties`` how ties are counted."""
+    """A Cox model fitted to counts; ``HazardFit`` says what it holds.
+
+    ``ties``: ``"efron"`` or ``"breslow"``; ``cause``: the event (None: any).
+    """
 
     ties: str
+    cause: Hashable | None
     _strata: pd.DataFrame = field(repr=False)
+
+    @property
+    def strata(self) -> tuple[str, ...]:
+        """The columns within each combination of which there is a baseline of its own."""
+        return tuple(self._strata.columns)
 
     @cached_property
     def steps(self) -> pd.DataFrame:
@@ -133,7 +142,7 @@ def cox(
     _, first = np.unique(code, return_index=True)
     fit = fitted(
         CoxFit, settled, null, value, confidence, float(sets.d.sum()),
-        ties=ties, _strata=patterns[list(within)].iloc[first].reset_index(drop=True),
+        ties=ties, cause=cause, _strata=patterns[list(within)].iloc[first].reset_index(drop=True),
     )  # fmt: skip
     assert isinstance(fit, CoxFit)
     if cluster is None or settled.maximum is None:
