@@ -273,6 +273,8 @@ def _to_risk_table(frame: pd.DataFrame, keys: list[str], by: Sequence[str], rule
     users = frame["users"].to_numpy(dtype=float)
     counts = frame[keys].rename(columns=dict(zip(keys, by, strict=True)))
     counts = counts.assign(time_days=frame["waited"].to_numpy() / MICROS_PER_DAY)
+    if rule.cluster is not None:
+        counts[rule.cluster] = counts[rule.cluster].astype("int64")  # Spark numbers rows in 32 bits
     counts["entered"] = np.where(frame["cause"] == _ENTERED, users, 0.0)
     for number, name in enumerate(("censored", *[f"d_{cause}" for cause in rule.causes])):
         counts[name] = np.where(frame["cause"] == number, users, 0.0)
