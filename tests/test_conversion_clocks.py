@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import warnings
+from pathlib import Path
 from typing import Any
 
-import lifelines.datasets
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ import pytest
 import microconv as mc
 from microconv.log import EventLog
 
+GOLDEN = Path(__file__).parent / "golden" / "clocks.json"
 DAY = pd.Timedelta("1D")
 START = pd.Timestamp("2026-01-05", tz="UTC")  # a Monday
 PLAN = {
@@ -49,12 +51,9 @@ def late_log(rows: list[tuple[Any, ...]], until: float = 40.0) -> EventLog:
 
 
 def test_late_entry_is_r_s_surv_with_two_times() -> None:
-    """Stanford's heart patients who got a transplant, watched from the transplant on, aged from acceptance.
-
-    ``survfit(Surv(start, stop, event) ~ 1, conf.type = "log-log", subset = transplant == 1)`` says the same as a loop.
-    """
-    heart = lifelines.datasets.load_stanford_heart_transplants()
-    heart = heart[heart["transplant"] == 1].reset_index(drop=True)
+    """Stanford's heart patients who got a transplant, watched from the transplant on, aged from acceptance."""
+    golden = json.loads(GOLDEN.read_text())
+    heart = pd.DataFrame(golden["heart"])
     rows = [
         (f"p{i}", 0.0, row["start"], row["stop"], "purchase")
         if row["event"]
@@ -80,6 +79,11 @@ def test_late_entry_is_r_s_surv_with_two_times() -> None:
         row = table.loc[time]
         assert (row["at_risk"], row["events"]) == (n, d)
         assert 1 - row["probability"] == pytest.approx(survival, abs=1e-12)
+    theirs = pd.DataFrame(golden["late"])
+    ours = result.table.iloc[[int((result.table["time_days"] <= day).sum()) - 1 for day in theirs["time"]]]
+    np.testing.assert_allclose(1 - ours["probability"], theirs["survival"], rtol=1e-9)
+    np.testing.assert_allclose(1 - ours["ci_high"], theirs["lower"], rtol=1e-6)
+    np.testing.assert_allclose(1 - ours["ci_low"], theirs["upper"], rtol=1e-6)
     assert result.summary["n"].iloc[0] == len(heart)
     assert result.risk_table is not None
     whole = result.risk_table.frame["person_time_days"].sum()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -137,6 +139,27 @@ def test_errors_are_by_user() -> None:
     text = " ".join(result.assumptions)
     assert "infinitesimal jackknife over each user" in text
     assert "the clock stops at the next buy" in text
+
+
+def test_bladder_tumours_are_r_s_gap_times_by_patient() -> None:
+    """``survfit(Surv(stop - start, event) ~ 1, cluster = id, robust = TRUE, conf.type = "log-log")``, from events."""
+    golden = json.loads((Path(__file__).parent / "golden" / "clocks.json").read_text())
+    rows = pd.DataFrame(golden["bladder"])
+    assert (rows["start"] == rows.groupby("id")["stop"].shift().fillna(0)).all()  # waits follow each other
+    origin = pd.Timestamp("2026-01-01", tz="UTC")
+    tumours = rows[rows["event"] == 1].assign(event="tumour")
+    left = rows.groupby("id", as_index=False)["stop"].max().assign(event="left")
+    begun = left.assign(stop=0.0, event="begun")
+    frame = pd.concat([begun, tumours[["id", "stop", "event"]], left], ignore_index=True)
+    frame["time"] = origin + pd.to_timedelta(frame.pop("stop"), unit="D")
+    plan = {"macros": [{"name": "tumour", "event": "tumour"}], "censor": ["left"]}
+    log = mc.read_events(frame.rename(columns={"id": "user_id"}), plan=plan, observed_until="2027-01-01")
+    for repeat, theirs in (("each", golden["each"]), ("first", golden["first"])):
+        table = mc.time_to_conversion(log, repeat=repeat).table
+        ours = table.iloc[[int((table["time_days"] <= day).sum()) - 1 for day in theirs["time"]]]
+        np.testing.assert_allclose(1 - ours["probability"], theirs["survival"], rtol=1e-9)
+        np.testing.assert_allclose(1 - ours["ci_high"], theirs["lower"], rtol=1e-6)
+        np.testing.assert_allclose(1 - ours["ci_low"], theirs["upper"], rtol=1e-6)
 
 
 def test_the_jackknife_by_hand() -> None:
