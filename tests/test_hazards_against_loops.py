@@ -1,0 +1,367 @@
+"""``mc.hazard_ratios`` equals a loop over users and event times: small logs full of ties, states counted one by one."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from reference import cox as plain
+from reference import poisson, states
+from reference.funnels import Event
+from reference.journeys import MISSING, Rule, Thing
+from reference.logs import SECOND, log_of, random_events, told_events
+from reference.states import HALF_DAYS
+
+import microconv as mc
+from microconv.log import EventLog
+from microconv.plan import Plan
+from microconv.results import Result
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One question to ``hazard_ratios``, in its words and in the reference's."""
+
+    micros: tuple[str, ...]
+    things: tuple[Thing, ...]
+    origin: str | None = None
+    competing: tuple[str, ...] = ()
+    horizon: int | None = None
+    adjust: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+PLAN: dict[str, Any] = {
+    "macros": [{"name": "goal", "event": "A", "where": "x is null or x < 2"}],
+    "micros": [
+        {"name": "did B", "event": "B"},
+        {"name": "did C", "event": "C"},
+        {"name": "second B", "event": "B", "nth": 2},
+        {"name": "spent", "total": {"column": "amount", "at_least": 3}},
+        {"name": "some B", "event": "B", "where": "x = 1"},
+        {"name": "visit", "event": "V"},
+    ],
+    "competing": ["C"],
+    "censor": [{"name": "gone", "event": "X", "where": "item = 'j'"}],
+}
+GOAL = Thing("A", lambda row: True if row["x"] is None else row["x"] < 2)
+GONE = Thing("X", lambda row: None if row["item"] is None else row["item"] == "j")
+MICROS = {
+    "did B": Thing("B"),
+    "did C": Thing("C"),
+    "second B": Thing("B", nth=2),
+    "spent": Thing(None, total=("amount", 3.0)),
+    "some B": Thing("B", lambda row: None if row["x"] is None else row["x"] == 1),
+}
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    rivals = draw(st.sampled_from([(), ("C",)]))
+    possible = [name for name in MICROS if name != "did C" or not rivals]
+    names = draw(st.lists(st.sampled_from(possible), min_size=1, max_size=3, unique=True))
+    origin = draw(st.sampled_from([None, None, "V"]))
+    return Case(
+        micros=tuple(names),
+        things=tuple(MICROS[name] for name in names),
+        origin=origin,
+        competing=rivals,
+        horizon=draw(st.sampled_from([None, None, 5])),
+        adjust=draw(st.sampled_from([(), ("device",), ("device", "item")])),
+    )
+
+
+def planned(events: Sequence[Event], until: int) -> EventLog:
+    return replace(log_of(events, until), plan=Plan.model_validate(PLAN))
+
+
+def asked(log: EventLog, case: Case, **options: Any) -> Result:
+    return mc.hazard_ratios(
+        log,
+        micros=list(case.micros),
+        origin=case.origin or "entry",
+        competing=list(case.competing),
+        horizon=f"{case.horizon}s" if case.horizon is not None else None,
+        adjust=list(case.adjust),
+        **options,
+    )
+
+
+def expected_spells(events: Sequence[Event], until: int, case: Case) -> list[states.Spell]:
+    rule = Rule(GOAL, Thing(case.origin) if case.origin else None, tuple(map(Thing, case.competing)), (GONE,))
+    horizon = case.horizon * SECOND if case.horizon is not None else None
+    return states.spells(states.travellers(events, rule, case.things, until, case.adjust, horizon))
+
+
+def counted(result: Result, time: float, pattern: tuple[Any, ...], columns: list[str]) -> tuple[int, dict[Any, int]]:
+    """At risk and events at a moment by pattern, read from the risk table's own entries and exits."""
+    counts = result.risk_table
+    frame = counts.frame
+    mine = np.ones(len(frame), dtype=bool)
+    for column, value in zip(columns, pattern, strict=True):
+        mine &= (frame[column] == value).to_numpy()
+    frame = frame[mine]
+    before = frame[frame["time_days"] < time]
+    n = before["entered"].sum() - before[["censored", *counts.event_cols]].to_numpy().sum()
+    now = frame[frame["time_days"] == time]
+    n += now["entered"].sum() if time == 0 else 0
+    events = {cause: int(now[f"d_{cause}"].sum()) for cause in counts.causes}
+    return int(n), events
+
+
+@given(seeds, cases())
+@settings(max_examples=25)
+def test_counts_are_those_of_a_loop(seed: int, case: Case) -> None:
+    """At every event time, in every state and segment: who is at risk and who ends how; and the time at risk."""
+    rng = random.Random(seed)
+    events = random_events(rng, 18, names="AABBCXV")
+    until = max(e.time for e in events) + rng.choice([0, 1, 2]) * SECOND
+    rows = expected_spells(events, until, case)
+    assume(sum(row.cause == 1 for row in rows) > 1)
+    assume(case.origin is None or any(e.event == case.origin for e in events))
+    result = answer(planned(events, until), case)
+    if result is None:
+        return
+    columns = [*case.micros, *case.adjust]
+    counts = result.risk_table
+    assert set(columns) == set(counts.pattern_cols)
+    ends = ("goal", *case.competing)
+    assert {row.cause for row in rows} - {0} <= {1 + ends.index(cause) for cause in counts.causes}
+    seen = {tuple(key) for key in counts.frame[columns].drop_duplicates().itertuples(index=False)}
+    everything = states.patterns(rows)
+    assert seen == everything
+    for cause, name in enumerate(ends, 1):
+        for moment in states.ended(rows, cause):
+            here = states.at_risk(rows, moment)
+            for pattern in everything:
+                mine = [row for row in here if (*row.state, *row.segment) == pattern]
+                n, found = counted(result, moment / HALF_DAYS, pattern, columns)
+                assert n == len(mine), (moment, pattern)
+                wanted = sum(row.stop == moment and row.cause == cause for row in mine)
+                assert found.get(name, 0) == wanted, (name, moment, pattern)
+    for number, name in enumerate(ends, 1):
+        assert counts.frame.get(f"d_{name}", pd.Series([0])).sum() == sum(row.cause == number for row in rows)
+    for pattern in everything:
+        mask = np.logical_and.reduce([counts.frame[c] == v for c, v in zip(columns, pattern, strict=True)])
+        time = sum(row.stop - row.start for row in rows if (*row.state, *row.segment) == pattern)
+        assert counts.frame.loc[mask, "person_time_days"].sum() == pytest.approx(time / HALF_DAYS, abs=1e-9)
+
+
+@given(seeds, cases(), st.sampled_from([0.3, 0.5, 0.8]))
+@settings(max_examples=8)
+def test_counts_put_together_keep_every_risk_set(seed: int, case: Case, part: float) -> None:
+    """Beyond ``max_rows`` only times without an event move: who is at risk at each event stays, and so the ratios."""
+    events = random_events(random.Random(seed), 40, names="AABBCXV", span=400, most=4)
+    until = max(e.time for e in events) + SECOND
+    rows = expected_spells(events, until, case)
+    log = planned(events, until)
+    whole = answer(log, case)
+    assume(whole is not None)
+    assert whole is not None
+    columns = [*case.micros, *case.adjust]
+    edges = 2 * len(rows)
+    small = answer(log, case, max_rows=max(10, int(part * edges)))
+    assume(small is not None and small.risk_table is not None)
+    assert small is not None
+    assert len(small.risk_table.frame) <= len(whole.risk_table.frame)
+    for moment in {m for cause in (1, 2) for m in states.ended(rows, cause)}:
+        here = states.at_risk(rows, moment)
+        for pattern in states.patterns(rows):
+            n, _ = counted(small, moment / HALF_DAYS, pattern, columns)
+            assert n == sum((*row.state, *row.segment) == pattern for row in here), (moment, pattern)
+    pd.testing.assert_frame_equal(small.table, whole.table, rtol=1e-9)
+
+
+def answer(log: EventLog, case: Case, **options: Any) -> Result | None:
+    """The result; None where the question is refused in words (a constant attribute, nobody left ...)."""
+    try:
+        return asked(log, case, **options)
+    except mc.ParameterError:
+        return None
+
+
+def terms_of(result: Result, case: Case, rows: Sequence[states.Spell]) -> list[tuple[str, int, str | None]]:
+    """Each term of the table as (name, place among micros and attributes, level)."""
+    found: list[tuple[str, int, str | None]] = []
+    for term in result.table["term"]:
+        if term in case.micros:
+            found.append((term, case.micros.index(term), None))
+        else:
+            column, level = term.split("=", 1)
+            found.append((term, len(case.micros) + case.adjust.index(column), level))
+    for at, column in enumerate(case.adjust):
+        levels = {row.segment[at] for row in rows}
+        named = {level for _, place, level in found if place == len(case.micros) + at}
+        reference = min(levels - {MISSING}, default=MISSING)
+        assert named == levels - {reference}, column
+    return found
+
+
+def as_rows(rows: Sequence[states.Spell], terms: Sequence[tuple[str, int, str | None]]) -> list[plain.Row]:
+    def z(row: states.Spell) -> tuple[float, ...]:
+        known = (*row.state, *row.segment)
+        return tuple(float(known[place] if level is None else known[place] == level) for _, place, level in terms)
+
+    return [
+        plain.Row(row.start / HALF_DAYS, row.stop / HALF_DAYS, row.cause == 1, z(row), row.user, "") for row in rows
+    ]
+
+
+@given(seeds, cases(), st.sampled_from(["efron", "breslow"]))
+@settings(max_examples=12)
+def test_ratios_and_errors_are_those_of_a_loop(seed: int, case: Case, ties: str) -> None:
+    events = random_events(random.Random(seed), 45, names="ABCXV", most=6)
+    until = max(e.time for e in events) + SECOND
+    spells = expected_spells(events, until, case)
+    log = planned(events, until)
+    result = answer(log, case, ties=ties)
+    assume(result is not None)
+    assert result is not None
+    terms = terms_of(result, case, spells)
+    rows = as_rows(spells, terms)
+    assume(not plain.monotone(rows, len(terms)))
+    expected = plain.fit(rows, len(terms), ties)
+    assume(expected is not None)
+    assert expected is not None
+    table = result.table
+    np.testing.assert_allclose(np.log(table["hazard_ratio"]), expected.beta, rtol=1e-6, atol=1e-8)
+    errors = np.sqrt(np.diag(plain.robust(rows, expected.beta, expected.information, ties)))
+    robust = answer(log, case, ties=ties, robust=True)
+    assert robust is not None
+    np.testing.assert_allclose(np.log(robust.table["hazard_ratio"]), expected.beta, rtol=1e-6, atol=1e-8)
+    for number, (name, place, level) in enumerate(terms):
+        row = table.iloc[number]
+        mine = [
+            spell for spell in spells if ((*spell.state, *spell.segment)[place]) == (True if level is None else level)
+        ]
+        assert row["users"] == len({spell.user for spell in mine}), name
+        done = sum(spell.cause == 1 for spell in mine)
+        assert row["events"] == done, name
+        assert row["person_days"] == pytest.approx(sum(s.stop - s.start for s in mine) / HALF_DAYS), name
+        total = sum(spell.cause == 1 for spell in spells)
+        assert (row["interval"] == "wald") == (min(done, total - done) >= 10 and row["users"] >= 10), name
+        if row["interval"] == "wald":
+            for found, error in (
+                (row, np.sqrt(expected.covariance[number, number])),
+                (robust.table.iloc[number], errors[number]),
+            ):
+                low, high = np.log(found["ci_low"]), np.log(found["ci_high"])
+                assert (high - low) / (2 * 1.959963984540054) == pytest.approx(error, rel=1e-5), name
+
+
+@given(seeds, cases(), st.integers(2, 6))
+@settings(max_examples=12)
+def test_piecewise_counts_and_ratios_are_those_of_a_loop(seed: int, case: Case, bins: int) -> None:
+    """Events and exact time at risk by interval (a, b] and pattern, the state being the one just before each event."""
+    events = random_events(random.Random(seed), 40, names="ABCXV", most=6)
+    until = max(e.time for e in events) + SECOND
+    spells = expected_spells(events, until, case)
+    result = answer(planned(events, until), case, method="piecewise", bins=bins)
+    assume(result is not None)
+    assert result is not None
+    table = result.exposures
+    cuts = list(table.cuts)
+    assert 0 <= len(cuts) < bins
+    labels = [(*map(float, spell.state), *spell.segment) for spell in spells]
+    rows = [
+        plain.Row(s.start / HALF_DAYS, s.stop / HALF_DAYS, s.cause == 1, label, s.user, "")
+        for s, label in zip(spells, labels, strict=True)
+    ]
+    wanted = {key[1:]: cell for key, cell in poisson.cells(rows, cuts).items()}
+    edges = [0.0, *cuts]
+    for row in table.frame.to_dict("records"):
+        pattern = (*(float(row[name]) for name in case.micros), *(row[name] for name in case.adjust))
+        events_here, time_here = wanted.pop((edges.index(row["from_days"]), pattern), (0.0, 0.0))
+        assert row["d_goal"] == events_here, (pattern, row)
+        assert row["person_time_days"] == pytest.approx(time_here, rel=1e-9, abs=1e-12)
+    assert not wanted
+    terms = terms_of(result, case, spells)
+    expected = poisson.fit(as_rows(spells, terms), cuts, len(terms))
+    assume(expected is not None)
+    assert expected is not None
+    np.testing.assert_allclose(np.log(result.table["hazard_ratio"]), expected[0], rtol=1e-6, atol=1e-7)
+    wald = (result.table["interval"] == "wald").to_numpy()
+    width = np.log(result.table["ci_high"]) - np.log(result.table["ci_low"])
+    np.testing.assert_allclose((width / (2 * 1.959963984540054))[wald], np.sqrt(np.diag(expected[1]))[wald], rtol=1e-6)
+
+
+@pytest.mark.parametrize("ties", ["efron", "breslow"])
+def test_below_ten_events_limits_are_where_the_likelihood_has_lost_half_a_chi_squared(ties: str) -> None:
+    from scipy.stats import chi2
+
+    stories = [f"V0 B1 A{3 + n % 4}" for n in range(6)] + [f"V0 B{1 + n % 3}" for n in range(8)]
+    stories += [f"V0 A{2 + n % 6}" for n in range(15)] + ["V0"] * 10
+    events = told_events(*stories)
+    until = told_events("Z9")[0].time
+    case = Case(("did B",), (Thing("B"),))
+    spells = expected_spells([replace(e, columns={"x": None, "item": None}) for e in events], until, case)
+    rows = as_rows(spells, [("did B", 0, None)])
+    best = plain.fit(rows, 1, ties)
+    assert best is not None
+    plan = {"macros": [{"name": "goal", "event": "A"}], "micros": [{"name": "did B", "event": "B"}]}
+    log = replace(log_of(events, until), plan=Plan.model_validate(plan))
+    row = mc.hazard_ratios(log, ties=ties).table.iloc[0]
+    assert (row["events"], row["interval"]) == (6, "profile")
+    assert np.log(row["hazard_ratio"]) == pytest.approx(best.beta[0], rel=1e-7)
+    for limit in ("ci_low", "ci_high"):
+        lost = best.log_likelihood - plain.evaluate(rows, np.array([np.log(row[limit])]), ties)[0]
+        assert lost == pytest.approx(3.841458820694124 / 2, abs=1e-5)
+    assert row["p_value"] == pytest.approx(chi2.sf(2 * (best.log_likelihood - best.null), 1), rel=1e-6)
+
+
+# --- One user's instants, told --------------------------------------------------------------------------------------
+
+
+STORIES: list[tuple[str, list[tuple[float, float, int, bool]]]] = [
+    # the story of user 0, and its spells: (start, stop] in seconds, whether it ends in the macro, whether B is done
+    ("V0 B2 A5", [(0, 2, 0, False), (2, 5, 1, True)]),
+    ("V0 B5 A5", [(0, 5, 1, False)]),  # at the very moment of the macro: not done at the conversion
+    ("B0 V0 A5", [(0, 0.5e-6, 0, False), (0.5e-6, 5, 1, True)]),  # at entry: from the instant just after
+    ("V0 B2 B2 B3 A5", [(0, 2, 0, False), (2, 5, 1, True)]),
+    ("V0 A3 B4", [(0, 3, 1, False)]),  # after the macro: never
+    ("V0 B3 L3", [(0, 3, 0, False)]),  # at the moment of censoring
+    ("V0 B1 C4 A4", [(0, 1, 0, False), (1, 4, 1, True)]),  # of two ends at one instant the target counts
+    ("V0 B1 C4 A5", [(0, 1, 0, False), (1, 4, 2, True)]),
+    ("V0 A5 L5", [(0, 5, 1, False)]),
+    ("A0 B0", [(0, 0, 1, False)]),  # converts at entry, with nothing done
+]
+
+
+@pytest.mark.parametrize(("story", "expected"), STORIES, ids=[story for story, _ in STORIES])
+def test_one_users_instants(story: str, expected: list[tuple[float, float, int, bool]]) -> None:
+    """The counts of a log with and without one user differ by that user's spells."""
+    others = ["V0 B1 A4", "V0 A2", "V0 B2", "V0 A6 B7", "V0 B3 A8", "V0 A7", "V0 B4 C6", "B1 A3"]
+    with_it = pooled(story, *others)
+    without = pooled(None, *others)
+    spells = pd.DataFrame(expected, columns=["start", "stop", "cause", "did"]).assign(
+        start=lambda f: f["start"] / 86400,
+        stop=lambda f: f["stop"] / 86400,
+        cause=lambda f: f["cause"].map({0: None, 1: "A", 2: "C"}).astype(object),
+    )
+    mine = mc.RiskTable.from_intervals(spells.rename(columns={"did": "B"}), "start", "stop", "cause", ["B"])
+    both = without + mine
+    columns = ["B", "time_days", "n", "d_A", "entered", "censored", "person_time_days"]
+    pd.testing.assert_frame_equal(
+        with_it.frame[columns].reset_index(drop=True), both.frame[columns].reset_index(drop=True), check_dtype=False
+    )
+
+
+def pooled(*stories: str | None) -> mc.RiskTable:
+    told = [story if story is not None else "" for story in stories]
+    log = log_of(told_events(*told), told_events("Z20")[0].time)
+    plan = {
+        "macros": [{"name": "A", "event": "A"}],
+        "micros": [{"name": "B", "event": "B"}],
+        "competing": ["C"],
+        "censor": ["L"],
+    }
+    return mc.hazard_ratios(replace(log, plan=Plan.model_validate(plan))).risk_table
