@@ -32,6 +32,7 @@ __all__ = [
     "ENTERED",
     "EVENT",
     "HALVES_PER_DAY",
+    "NEVER",
     "Layout",
     "StateColumn",
     "Totals",
@@ -46,7 +47,7 @@ __all__ = [
 
 HALVES_PER_DAY = 2 * MICROS_PER_DAY
 ENTERED, CENSORED, EVENT = 0, 1, 2  # what happens at an edge; EVENT is the target, EVENT + 1 the first competing end
-_NEVER = 2**62
+NEVER = 2**62  # a moment that does not come
 _SECOND = 2_000_000  # half microseconds
 
 
@@ -141,7 +142,7 @@ def moments(people: People, layout: Layout) -> ir.Table:
         done = users[f"done_{micro}"]
         at = ibis.greatest(done + 2 * delay, first)  # engines pass over the null of who never did it
         happens = done.notnull() & (at < users.stop)
-        found[f"m_{i}"] = happens.ifelse(at, ibis.literal(_NEVER, "int64"))
+        found[f"m_{i}"] = happens.ifelse(at, ibis.literal(NEVER, "int64"))
     return people.engine.materialise(users.select("user_id", "cell", "enter", "stop", "cause", **found))
 
 
@@ -165,7 +166,7 @@ def edges(marked: ir.Table, layout: Layout, more: Sequence[str] = ()) -> ir.Tabl
     ]
     for i, moment in enumerate(at):
         before, after = layout.code([m < moment for m in at]), layout.code([m <= moment for m in at])
-        some = (moment < _NEVER) & (moment > marked.enter) & (before != after)
+        some = (moment < NEVER) & (moment > marked.enter) & (before != after)
         for other in at[:i]:  # of moments at one time the first tells of the change
             some = some & (other != moment)
         changed = marked.filter(some)
@@ -219,6 +220,6 @@ def in_state(people: People, marked: ir.Table, layout: Layout) -> pd.DataFrame:
     for number, column in enumerate(layout.columns):
         for level, i in enumerate(column.passed[: column.most], 1):
             last = level == len(column.passed)
-            until = ibis.literal(_NEVER, "int64") if last else at[column.passed[level]]
+            until = ibis.literal(NEVER, "int64") if last else at[column.passed[level]]
             found[f"in_{number}_{level}"] = (at[i] < until).cast("int64").sum()
     return people.engine.fetch(marked.group_by("cell").agg(users=marked.count(), **found)).sort_values("cell")

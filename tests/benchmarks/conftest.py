@@ -61,6 +61,12 @@ def run(job: str, path: Path) -> dict[str, float]:
 
 
 @pytest.fixture(scope="session")
+def alone() -> Callable[[str, Path], dict[str, float]]:
+    """Run one job in a process of its own."""
+    return run
+
+
+@pytest.fixture(scope="session")
 def compare() -> Callable[..., Comparison]:
     """Run a job and its baseline in turn, several times, and compare pair by pair."""
 

@@ -46,7 +46,34 @@ def test_risk_table_costs_at_most_eight_counts(events_file: EventsFile, compare:
     assert found.peak_mb < 2000
 
 
-@pytest.mark.parametrize("job", ["funnel", "risk_table"])
+def test_hazard_ratios_cost_at_most_twelve_counts(
+    events_file: EventsFile, compare: Compare, record_property: Any
+) -> None:
+    """Four micros and two attributes, from the file to the table."""
+    found = compare("hazard_ratios", events_file(10_000_000), "count")
+    _say(record_property, "hazard ratios of four micros and two attributes to count(*) by user", found)
+    assert found.ratio <= 12
+    assert found.peak_mb < 2000
+
+
+def test_cox_is_a_hundred_times_faster_than_lifelines(
+    alone: Callable[[str, Path], dict[str, float]], tmp_path: Path, record_property: Any
+) -> None:
+    """On twenty thousand rows without ties, with the same coefficients."""
+    theirs = alone("lifelines_cox", tmp_path)
+    times = []
+    for _ in range(3):
+        ours = alone("cox", tmp_path)
+        times.append(ours["seconds"])
+        for term in ("done", "device", "old"):
+            assert ours[term] == pytest.approx(theirs[term], rel=1e-6, abs=1e-9)
+    ratio = theirs["seconds"] / sorted(times)[1]
+    record_property("lifelines' CoxTimeVaryingFitter to cox on counts", f"{ratio:.0f}")
+    print(f"\nlifelines' CoxTimeVaryingFitter to cox on counts: {ratio:.0f}")  # noqa: T201
+    assert ratio >= 100
+
+
+@pytest.mark.parametrize("job", ["funnel", "risk_table", "hazard_ratios"])
 def test_ten_times_the_events_cost_at_most_twelve_times_the_time(
     job: str, events_file: EventsFile, compare: Compare, record_property: Any
 ) -> None:

@@ -1,0 +1,25 @@
+"""Is one ratio enough: does it hold at all times since time zero?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from microconv.hazards.asking import Question
+    from microconv.hazards.models import Model
+
+__all__ = ["proportional_hazards"]
+
+_COLUMNS = ["term", "chi2", "degrees_of_freedom", "p_value"]
+
+
+def proportional_hazards(model: Model, question: Question) -> pd.DataFrame:
+    """The score test of each term, and of all (``GLOBAL``), against a coefficient that changes over time."""
+    from microconv.stats import proportionality
+
+    if model.fit is None or model.counted.risk_table is None:
+        return pd.DataFrame(columns=_COLUMNS)
+    cause = question.rule.target.name
+    return proportionality(model.counted.risk_table, model.fit, strata=question.strata, cause=cause)
