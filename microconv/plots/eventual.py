@@ -11,7 +11,6 @@ from microconv.plots.axis import TimeAxis, time_axis
 from microconv.plots.segments import Shown, choose
 from microconv.plots.style import (
     GRID,
-    MUTED,
     PALETTE,
     below,
     darker,
@@ -74,7 +73,8 @@ def _subtitle(result: Result, rows: list[pd.Series]) -> str:
     said = "Observed share (solid up to the last reliable age)"
     if any(row["share"] == row["share"] for row in rows):
         return f"{said}, model (dashed), and where it ends, with {confidence:g}% interval"
-    return f"{said}, with {confidence:g}% interval; no eventual share is stated"
+    band = f", with {confidence:g}% interval" if len(rows) <= _MOST_BANDS else ""
+    return f"{said}{band}; no eventual share is stated"
 
 
 def _own(curves: pd.DataFrame, segments: list[str], row: pd.Series) -> pd.DataFrame:
@@ -145,7 +145,7 @@ def _plateaus(ax: Axes, rows: list[pd.Series], shown: Shown, axis: TimeAxis, *, 
             xycoords="axes fraction",
             va="center",
             size=9,
-            color=darker(color) if pd.notna(row["share"]) else MUTED,
+            color=darker(color),
             weight="bold" if pd.notna(row["share"]) else "normal",
             annotation_clip=False,
         )
