@@ -123,11 +123,11 @@ def _meaning(table: pd.DataFrame, by: list[str], rule: JourneyRule, origin: str)
         if len(known):
             text += (
                 f" Observed: {row['observed_share']:.1%} ({row['observed_ci_low']:.1%} to "
-                f"{row['observed_ci_high']:.1%}) within {row['reliable_days']:.3g} days of {since}, the longest that "
+                f"{row['observed_ci_high']:.1%}) {_within(row['reliable_days'])} {since}, the longest that "
                 "enough users have been watched for."
             )
         if len(stated) and str(row["method"]).startswith("observed"):
-            return f"{text} Every journey has ended: there is nobody left who could convert."
+            return f"{text} Every journey has ended: nobody is left who could convert."
         if len(stated):
             return (
                 f"{text} By the model ({row['method']}), {row['share']:.1%} ({row['ci_low']:.1%} to "
@@ -145,6 +145,10 @@ def _meaning(table: pd.DataFrame, by: list[str], rule: JourneyRule, origin: str)
         f"{text}, by a model: most in {_named(top, by)}, {_spelled(top)}, least in {_named(bottom, by)}, "
         f"{_spelled(bottom)}."
     )
+
+
+def _within(days: float) -> str:
+    return f"within {days:.3g} days of" if days > 0 else "at the very moment of"
 
 
 def _spelled(row: pd.Series) -> str:

@@ -277,7 +277,7 @@ def _meaning(total: pd.DataFrame, tested: _Judged, rule: JourneyRule, origin: st
             f"{row['ci_high'] - row['converted']:,.0f}), {row['total']:,.0f} in all, {row['rate']:.1%} of users."
         )
     elif row["open"]:
-        text += " How many of those will is not forecast for all of them; see the warnings."
+        text += " How many of those will convert is not forecast, at least not for all; see the warnings."
     judged = tested.backtest[tested.backtest["n"] > 0] if len(tested.backtest) else tested.backtest
     if len(judged):
         whole = tested.whole.iloc[0]

@@ -57,12 +57,12 @@ def judge(
     if not cells:
         return tuple(pd.DataFrame(columns=names) for names in (RELIABILITY, BACKTEST, BACKTEST[1:]))  # type: ignore[return-value]
     both = pd.concat(cells, ignore_index=True)
-    watched = min(curve.watched for curve in curves.values())
+    unseen = max(curve.unseen(float(both["until_days"].max()), setting.confidence) for curve in curves.values())
     rows = [
-        {"cohort": cohort} | _row(both[both["cohort"] == cohort], sums.get(cohort, Sum()), watched, setting.confidence)
+        {"cohort": cohort} | _row(both[both["cohort"] == cohort], sums.get(cohort, Sum()), unseen, setting.confidence)
         for cohort in sorted(both["cohort"].unique())
     ]
-    whole = pd.DataFrame([_row(both, sum(everybody, Sum()), watched, setting.confidence)], columns=BACKTEST[1:])
+    whole = pd.DataFrame([_row(both, sum(everybody, Sum()), unseen, setting.confidence)], columns=BACKTEST[1:])
     return _reliability(both[both["judged"]], setting.confidence), pd.DataFrame(rows, columns=BACKTEST), whole
 
 
@@ -73,15 +73,14 @@ def _parts(outcome: pd.DataFrame, by: Sequence[str]) -> list[tuple[tuple[object,
     return [(name if isinstance(name, tuple) else (name,), part) for name, part in grouped]
 
 
-def _row(cells: pd.DataFrame, found: Sum, watched: float, confidence: float) -> dict[str, object]:
+def _row(cells: pd.DataFrame, found: Sum, unseen: float, confidence: float) -> dict[str, object]:
     judged = cells[cells["judged"]]
     n, actual = float(judged["users"].sum()), float(judged["converted"].sum())
     if n == 0:
         found = Sum(math.nan, math.nan, math.nan)
     low, high = count_limits(found, n, confidence)
     if found.mean == 0:  # nobody had converted so late before: the rule of three
-        few = n * min(1.0, -math.log(1 - confidence) / max(watched, 1.0))
-        high = count_limits(Sum(few, few), n, confidence)[1]
+        high = count_limits(Sum(n * unseen, n * unseen), n, confidence)[1]
     return {
         "n": round(n),
         "predicted": found.mean,

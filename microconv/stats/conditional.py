@@ -46,6 +46,7 @@ class Conditional:
     incidence: Floats
     known_days: float
     watched: float
+    quiet_days: float
 
     @classmethod
     def of(cls, rt: RiskTable, cause: Hashable, ends: Sequence[Hashable] = ()) -> Conditional:
@@ -64,7 +65,9 @@ class Conditional:
         at_end = float(before[-1] if some[-1] else survival[-1]) if len(n) else 1.0
         known = math.inf if gone else float(block.time[-1])
         watched = float(block.n[-1]) / at_end if at_end > 1e-12 else float(block.n[0])
-        return cls(block.time[some], n, a, b, survival, np.cumsum(before * a, dtype=float), known, watched)
+        late = block.time > (float(block.time[event > 0][-1]) if (event > 0).any() else -1.0)
+        quiet = float(block.n[late] @ np.diff(block.time, prepend=0.0)[late])
+        return cls(block.time[some], n, a, b, survival, np.cumsum(before * a, dtype=float), known, watched, quiet)
 
     def extended(self, days: float, gain: float) -> Conditional:
         """The same with a further share ``gain`` that has the event by ``days``, taken as known."""
@@ -80,6 +83,7 @@ class Conditional:
             np.append(self.incidence, total + left * a),
             days,
             self.watched,
+            self.quiet_days,
         )
 
     def at_age(self, ages: Floats) -> tuple[Floats, Floats]:
@@ -95,6 +99,15 @@ class Conditional:
         survival, incidence = self.at_age(ages)
         more = np.maximum(self.at_age(until)[1] - incidence, 0.0)
         return np.minimum(np.divide(more, survival, out=np.zeros_like(more), where=survival > 1e-12), 1.0)
+
+    def unseen(self, until: float, confidence: float) -> float:
+        """How large a chance by ``until`` may be that no user has shown, after the last event: the rule of three.
+
+        -ln(1 - confidence) events could have hidden in the person-time since then.
+        """
+        events = self.time[self.a > 0]
+        ahead = until - (float(events[-1]) if len(events) else 0.0)
+        return min(1.0, -math.log(1 - confidence) * max(ahead, 0.0) / self.quiet_days) if self.quiet_days > 0 else 1.0
 
     def sum(self, users: Floats, ages: Floats, until: Floats) -> Sum:
         """How many of ``users`` open at ``ages`` have the event by ``until``, with the variance of what will be seen.

@@ -116,7 +116,7 @@ def mixture_cure(
       (days; from 0, the last interval without end) and adds S(a) - S(b); the censored count up to their time in ``rt``.
     * ``confidence``: of the interval; None: no interval, which is much faster.
     * ``max_times``: with more distinct times, events are taken in some 2,000 quantile bins the same way and the
-      censored on a grid as fine, which moves the estimate by less than a thousandth of its error.
+      censored on a grid as fine, which moves the estimate by some hundredths of its error at most.
 
     Late entry is allowed: who enters at v is counted given no event by v. Events at time 0 are a group of their own
     among those who ever have the event (``at_zero``): no density at 0 could hold them.
@@ -182,7 +182,8 @@ def _fit(
     if counts.total == 0:
         return row | {"note": "no event"}, None
     if distinct < (3 if family == "weibull" else 4):
-        return row | {"note": f"the events after time 0 lie at {distinct} times: too few to tell the delay"}, None
+        moments = "no event comes after time 0" if distinct == 0 else f"all events after time 0 come at {distinct} ages"
+        return row | {"note": f"{moments}, which does not tell how the delay runs"}, None
     likelihood = Likelihood(counts.thinned(max_times), family)
     top = likelihood.best()
     latency = likelihood.latency(top.place)

@@ -52,12 +52,12 @@ class Forecast:
 
 @dataclass(frozen=True)
 class _Part:
-    """A segment's cohort: its names and counts, what is expected of it, how, and how many made the end of the curve."""
+    """A segment's cohort: its names and counts, what is expected, how, and how large a chance nobody may have shown."""
 
     counts: dict[str, Any]
     found: Sum
     method: str
-    watched: float
+    unseen: float
 
 
 def forecast_counts(rt: RiskTable, by: Sequence[str], setting: Setting) -> Forecast:
@@ -76,7 +76,7 @@ def forecast_counts(rt: RiskTable, by: Sequence[str], setting: Setting) -> Forec
         mine = RiskTable(frame[keys == key].reset_index(drop=True), rt.pattern_cols, rt.causes)
         names = {name: mine.frame[name].iloc[0] for name in by}
         curve, extra, method = _curve(mine, setting, names, notes)
-        watched = curve.watched if curve is not None else 0.0
+        unseen = curve.unseen(setting.horizon_days, setting.confidence) if curve is not None else 1.0
         everybody = []
         for block in mine.blocks():
             rows = mine.frame.iloc[block]
@@ -84,7 +84,7 @@ def forecast_counts(rt: RiskTable, by: Sequence[str], setting: Setting) -> Forec
             everybody.append((ages, users))
             counts = names | {"cohort": rows["cohort"].iloc[0]} | _counted(rows, setting)
             found = _sum(curve, extra, users, ages, setting)
-            parts.append(_Part(counts, found, method if len(ages) else "counted", watched))
+            parts.append(_Part(counts, found, method if len(ages) else "counted", unseen))
         ages, users = (np.concatenate(both) for both in zip(*everybody, strict=True))
         totals.append(_sum(curve, extra, users, ages, setting))
         grid.append(_by_age(curve, extra, mine, setting).assign(**names))
@@ -173,8 +173,8 @@ def _row(parts: list[_Part], found: Sum, setting: Setting, by: Sequence[str]) ->
     users, converted, still_open = (float(counts[name]) for name in ("users", "converted", "open"))
     low, high = count_limits(found, still_open, setting.confidence)
     if found.mean == 0 and still_open > 0:  # no conversion was ever seen so late: the rule of three
-        chance = min(1.0, -math.log(1 - setting.confidence) / max(min(part.watched for part in parts), 1.0))
-        high = count_limits(Sum(still_open * chance, still_open * chance), still_open, setting.confidence)[1]
+        few = still_open * max(part.unseen for part in parts)
+        high = count_limits(Sum(few, few), still_open, setting.confidence)[1]
     total = converted + found.mean
     share = 1 / users if users else math.nan
     methods = [method for method in dict.fromkeys(part.method for part in parts) if method != "counted"]
@@ -210,7 +210,7 @@ def _by_age(curve: Conditional | None, extra: tuple[float, float], rt: RiskTable
         found = _sum(curve, extra, one, np.array([age]), setting)
         low, high = _share_limits(found.mean, math.sqrt(found.error), z)
         if found.mean == 0:
-            high = min(1.0, -math.log(1 - setting.confidence) / max(float(table["at_risk"].iloc[i]), 1.0))
+            high = curve.unseen(setting.horizon_days, setting.confidence)
         table.iloc[i, 1:4] = [found.mean, low, high]
     return table
 

@@ -100,7 +100,7 @@ def _modelled(
     """The model of one pattern, or none; all fits that were tried; the method, or why it is refused."""
     days = row["reliable_days"]
     if row["events"] < LEAST_EVENTS:
-        return None, [], f"refused: {row['events']} conversions, fewer than {LEAST_EVENTS}"
+        return None, [], f"refused: only {row['events']} of the {LEAST_EVENTS} conversions it takes"
     if math.isnan(days):
         return None, [], "refused: no age has enough users watched for it"
     first = mixture_cure(rt, family, cause=cause, confidence=None)
