@@ -134,10 +134,15 @@ class Session:
             return result
         return Picture(result.suppressed(self.given.min_cell), draw)
 
-    def explain(self, result: Result | Refused) -> Shown:
-        """What a result means, what to beware of, and what was assumed."""
+    def words(self, result: Result | Refused) -> Shown:
+        """What a result means and what to beware of; what was assumed is saved with it."""
         if isinstance(result, Refused):
             return Shown()
+        shown = result.suppressed(self.given.min_cell)
+        return Shown(head=result.meaning, notes=[note for note in shown.warnings if note not in self.log.notes])
+
+    def explain(self, result: Result) -> Shown:
+        """What a result means, what to beware of, and what was assumed."""
         shown = result.suppressed(self.given.min_cell)
         notes = [*[f"Beware: {note}" for note in shown.warnings if note not in self.log.notes], *shown.assumptions]
         return Shown(head=result.meaning, notes=notes)

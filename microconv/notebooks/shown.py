@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,9 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["Picture", "Refused", "Shown", "in_words", "milestones", "spelled"]
 
 _SHARES = (
-    "share", "mature_share", "rate", "ci_low", "ci_high", "step_rate", "step_ci_low", "step_ci_high", "censored_rate",
-    "probability", "share", "observed_share", "naive_probability", "difference",
+    "share", "mature_share", "rate", "step_rate", "step_ci_low", "step_ci_high", "censored_rate", "probability",
+    "observed_share", "observed_ci_low", "observed_ci_high", "rate_ci_low", "rate_ci_high", "naive", "naive_ci_low",
+    "naive_ci_high", "difference", "predicted_chance", "observed_rate",
 )  # fmt: skip
+_OTHERWISE = ("hazard_ratio", "expected", "predicted")  # estimates whose interval is no share
+_P_VALUES = ("p_value", "q_value", "p_adjusted", "rmst_p_value", "rmst_p_adjusted")
+_EXPOSURES = ("person_days", "person_time_days")
 _MILESTONES = (
     ("1 minute", 1 / 1440), ("10 minutes", 10 / 1440), ("1 hour", 1 / 24), ("6 hours", 0.25),
     *[(f"{days} days" if days > 1 else "1 day", float(days)) for days in (1, 3, 7, 14, 30, 60, 90, 180, 365)],
@@ -84,15 +88,17 @@ def _looks_like_a_number(text: str) -> bool:
 def in_words(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame as text to read: shares in percent, whole numbers with separators, other numbers to four digits."""
     words = {}
+    shares = {*_SHARES, *([] if {*_OTHERWISE} & {*frame.columns} else ["ci_low", "ci_high"])}
     for column in frame:
         name = str(column)
         # A time says its own unit, so that minutes need not be read as 0.004 days.
-        heading = name.removesuffix("_days").replace("_", " ") if name.endswith("_days") else name
-        words[heading] = [_word(name, value) for value in frame[column]]
+        timed = name.endswith("_days") and name not in _EXPOSURES
+        heading = name.removesuffix("_days").replace("_", " ") if timed else name
+        words[heading] = [_word(name, value, shares) for value in frame[column]]
     return pd.DataFrame(words, dtype=str)
 
 
-def _word(column: str, value: Any) -> str:
+def _word(column: str, value: Any, shares: Collection[str]) -> str:
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or value is pd.NaT or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
@@ -102,11 +108,15 @@ def _word(column: str, value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        if column in _SHARES:
+        if column in shares:
             return f"{100 * value:.1f}%" if value == 0 or abs(value) >= 0.001 else f"{100 * value:.2g}%"
+        if column in _EXPOSURES:
+            return f"{value:,.0f}" if value >= 10 else f"{value:,.2g}"
+        if math.isinf(value):
+            return "∞" if value > 0 else "-∞"
         if column.endswith("_days"):
             return spelled(value)
-        if column == "p_value":
+        if column in _P_VALUES:
             return f"{value:.3f}" if value >= 0.001 else "<0.001"
         return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:,.4g}"
     if isinstance(value, pd.Timestamp):
