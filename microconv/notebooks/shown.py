@@ -24,6 +24,7 @@ _SHARES = (
 )  # fmt: skip
 _OTHERWISE = ("hazard_ratio", "expected", "predicted")  # estimates whose interval is no share
 _P_VALUES = ("p_value", "q_value", "p_adjusted", "rmst_p_value", "rmst_p_adjusted")
+_NUMBERS = ("expected", "total", "predicted", "error")  # of people, as estimates
 _EXPOSURES = ("person_days", "person_time_days")
 _MILESTONES = (
     ("1 minute", 1 / 1440), ("10 minutes", 10 / 1440), ("1 hour", 1 / 24), ("6 hours", 0.25),
@@ -110,6 +111,8 @@ def _word(column: str, value: Any, shares: Collection[str]) -> str:
     if isinstance(value, float):
         if column in shares:
             return f"{100 * value:.1f}%" if value == 0 or abs(value) >= 0.001 else f"{100 * value:.2g}%"
+        if column in _NUMBERS:
+            return f"{value:,.1f}"
         if column in _EXPOSURES:
             return f"{value:,.0f}" if value >= 10 else f"{value:,.2g}"
         if math.isinf(value):
