@@ -406,7 +406,6 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"confidence": 95}, "confidence=95 must lie between 0 and 1.*0.95"),
     ({"confidence": 1}, "confidence"),
     ({"max_rows": 0}, "max_rows=0"),
-    ({"max_rows": 1}, "more than max_rows=1"),
 ]
 
 

@@ -6,27 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
-
-from microconv.conversion.comparisons import (
-    MOST_PAIRED,
-    all_causes,
-    cohort_pairs,
-    common_days,
-    naive,
-    pairs,
-    tests,
-    truncated,
-)
-from microconv.conversion.summary import COLUMNS, curves, pooled, quiet, summarise
+from microconv.conversion.exact import from_counts
+from microconv.conversion.large import from_sums
+from microconv.conversion.summary import COLUMNS
 from microconv.conversion.words import Found, assumptions, meaning, warnings_of
 from microconv.counts import RiskTable
-from microconv.durations import MICROS_PER_DAY, Duration, format_duration, to_micros
+from microconv.durations import Duration, format_duration, to_micros
 from microconv.errors import ParameterError
 from microconv.journeys import journey_rule, segments_of
 from microconv.reduce.occurrences import ENTRY_PERIODS
-from microconv.reduce.risk import JourneyRule, journeys, left_out, population, risk_table
-from microconv.reduce.waits import NUMBER, users_by
+from microconv.reduce.risk import JourneyRule, TooManyRows, journeys, left_out, population
 from microconv.results import Result
 from microconv.steps import Step, label
 
@@ -92,7 +81,9 @@ def time_to_conversion(
     * ``from_age``: only ages after this; the curves are of users who had not ended by then, the clock stays.
     * ``tz``: the zone of entry cohorts, and of times in ``origin_col`` that name none.
     * ``confidence``: of all intervals. ``max_rows``: beyond so many counts, the times of censored users are put
-      together (``assumptions`` says so; the curve stays exact at every event).
+      together (``assumptions`` says so; the curve stays exact at every event). Beyond so many event times the engine
+      sums the curves and hands over a few thousand of their points, each exact: then there are no ``.risk_table``, no
+      ``.naive``, no Gray's test and no log-rank test of pairs, and not more than 20 segments are compared.
 
     At risk: every user from the origin on, up to and including the first of the target, a competing end, one of the
     plan's ``censor`` events, ``observed_until`` and the horizon; the last three censor. Of ends at one instant the
@@ -115,8 +106,8 @@ def time_to_conversion(
     pair (``group_a, group_b, chi2, p_value, p_adjusted``) and the difference in mean days, a less b
     (``rmst_difference_days, rmst_ci_low_days, rmst_ci_high_days, rmst_p_value, rmst_p_adjusted``), adjusted by Holm.
     Entry cohorts are compared up to the last day that each of them was observed, and no farther (in ``.pairs``: that
-    both of the pair were, ``compared_days``). With ``repeat="each"``
-    there are the differences in mean days alone: the tests take waits to be independent.
+    both of the pair were, ``compared_days``). With ``repeat="each"`` there are the differences in mean days alone: the
+    tests take waits to be independent.
 
     Raises ``ParameterError`` for parameters that do not fit the log, nobody at risk, over 200 segments, and for a micro
     in ``by`` without a landmark (who converts early has no time to do it: immortal time). A target that never occurs
@@ -153,28 +144,22 @@ def time_to_conversion(
         raise ParameterError(
             f"by={segments} has {people['segments']:,} segments, over {_MOST_SEGMENTS}. Choose a coarser attribute."
         )
-    counts, kept = risk_table(log, users, rule, segments, max_rows)
     read_at = rule.horizon if rule.horizon is not None else _plan_horizon(log)
-    sizes = users_by(log, users, segments) if rule.cluster is not None else None
-    with quiet():
-        whole = pooled(counts, rule)
-        table = curves(counts, rule, confidence)
-        summary = summarise(counts, rule, read_at, confidence, sizes)
-        extra = {"summary": summary}
-        if rule.competing:
-            extra |= _beside_other_ends(counts, rule, read_at, confidence)
-        compared_to = None
-        cohorts = [column for column in segments if column in ENTRY_PERIODS and column not in log.columns]
-        if len(whole.blocks()) > 1:
-            compared_to = common_days(whole) if cohorts else None
-            extra |= _between_segments(counts, rule, read_at, confidence, compared_to)
+    cohorts = any(column in ENTRY_PERIODS and column not in log.columns for column in segments)
+    try:
+        made = from_counts(log, users, rule, segments, read_at, confidence, cohorts=cohorts, max_rows=max_rows)
+    except TooManyRows:
+        if rule.cluster is not None:  # errors by user need the table
+            raise
+        made = from_sums(log, users, rule, segments, read_at, confidence, cohorts=cohorts)
+    extra = {"summary": made.summary, **made.extra}
     found = Found(
-        log, rule, segments, read_at, people, lost, kept, whole, summary,
-        naive=extra.get("naive"), pairs=len(extra.get("pairs", ())), compared_to=compared_to,
+        log, rule, segments, read_at, people, lost, made.kept, made.counts, made.summary,
+        naive=extra.get("naive"), pairs=len(extra.get("pairs", ())), compared_to=made.compared_to,
     )  # fmt: skip
     return TimeToConversion(
         name="time_to_conversion",
-        table=table,
+        table=made.table,
         meaning=meaning(found),
         parameters={
             "target": rule.target.name,
@@ -189,42 +174,19 @@ def time_to_conversion(
             "from_age": _written(rule.from_age),
             "tz": tz,
             "confidence": confidence,
-            "compared_to_days": compared_to,
+            "compared_to_days": made.compared_to,
         },
         assumptions=assumptions(found),
         warnings=warnings_of(found),
         extra=extra,
         provenance=log.provenance,
         plot_with=_plot_cohorts if cohorts and len(segments) == 1 else _plot,
-        risk_table=whole,
+        risk_table=made.counts,
     )
 
 
 def _written(micros: int | None) -> str | None:
     return format_duration(micros) if micros is not None else None
-
-
-def _beside_other_ends(
-    counts: RiskTable, rule: JourneyRule, read_at: int | None, confidence: float
-) -> dict[str, pd.DataFrame]:
-    day = read_at / MICROS_PER_DAY if read_at is not None else common_days(pooled(counts, rule))
-    return {"causes": all_causes(counts, rule, confidence), "naive": naive(counts, rule, day, confidence)}
-
-
-def _between_segments(
-    counts: RiskTable, rule: JourneyRule, read_at: int | None, confidence: float, compared_to: float | None
-) -> dict[str, pd.DataFrame]:
-    """Tests and pairs; of entry cohorts only as far as each was observed, of a pair as far as both were."""
-    tau = read_at / MICROS_PER_DAY if read_at is not None else None
-    shared = counts if compared_to is None else truncated(counts, compared_to)
-    found = {"tests": tests(shared, rule)} if rule.cluster is None else {}
-    several = rule.cluster is not None and NUMBER in counts.pattern_cols  # a user has waits in several segments
-    if rule.cluster is not None and (tau is None or (rule.competing and several)):
-        return found
-    if len(pooled(counts, rule).blocks()) <= MOST_PAIRED:
-        compare = pairs if compared_to is None else cohort_pairs
-        found["pairs"] = compare(counts, rule, tau, confidence)
-    return found
 
 
 def _nobody_at_risk(rule: JourneyRule, users: int, lost: dict[str, int], origin: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import pandas as pd
 from microconv.conversion.summary import pooled
 from microconv.counts import RiskTable, group_codes
 from microconv.reduce.risk import JourneyRule
+from microconv.stats._curves import Floats, read_blocks, z_value
 from microconv.stats.competing import aalen_johansen, probability_at, time_lost
 from microconv.stats.log_rank import logrank
 from microconv.stats.multiplicity import adjust_p_values
@@ -21,6 +23,7 @@ __all__ = [
     "cohort_pairs",
     "common_days",
     "material",
+    "mean_differences",
     "naive",
     "pairs",
     "tests",
@@ -105,7 +108,7 @@ def pairs(counts: RiskTable, rule: JourneyRule, tau: float | None, confidence: f
     if rule.cluster is None:
         parts.append(pairwise_logrank(counts, by, cause=rule.target.name, method="holm"))
     if tau is not None and rule.competing:
-        parts.append(_lost_differences(counts, rule, tau, confidence).rename(columns=_MEANS))
+        parts.append(_lost_differences(counts, rule, tau, confidence))
     elif tau is not None:
         means = rmst_differences(counts, by, tau, confidence=confidence, method="holm", cluster=rule.cluster)
         parts.append(means.rename(columns=_MEANS))
@@ -146,37 +149,39 @@ def _segments(counts: RiskTable, rule: JourneyRule) -> list[str]:
 
 def _lost_differences(counts: RiskTable, rule: JourneyRule, tau: float, confidence: float) -> pd.DataFrame:
     """``rmst_differences`` beside other ends: the mean time without conversion is ``tau`` less the time lost to it."""
-    from scipy.special import ndtr
-
-    from microconv.stats._curves import z_value
-
     lost = time_lost(counts, tau, confidence, cluster=rule.cluster)
     lost = lost[lost["cause"] == rule.target.name]
-    mean, variance = (tau - lost["estimate"]).to_numpy(), lost["se"].to_numpy() ** 2
+    labels = pooled(counts, rule)
+    names = [tuple(labels.frame.iloc[place.start][_segments(counts, rule)]) for place in labels.blocks()]
+    return mean_differences(names, (tau - lost["estimate"]).to_numpy(), lost["se"].to_numpy(), confidence)
+
+
+def mean_differences(
+    names: Sequence[tuple[object, ...]], mean: Floats, error: Floats, confidence: float
+) -> pd.DataFrame:
+    """Every pair of independent means: the first less the second, with p-values adjusted by Holm."""
+    from scipy.special import ndtr
+
     first, second = np.triu_indices(len(mean), 1)
-    difference, se = mean[first] - mean[second], np.sqrt(variance[first] + variance[second])
+    difference, se = mean[first] - mean[second], np.sqrt(error[first] ** 2 + error[second] ** 2)
     z = np.divide(difference, se, out=np.full_like(se, np.nan), where=se > 0)
     p = 2 * ndtr(-np.abs(z))
     width = z_value(confidence) * se
-    labels = pooled(counts, rule)
-    names = [tuple(labels.frame.iloc[place.start][_segments(counts, rule)]) for place in labels.blocks()]
     return pd.DataFrame(
         {
-            "group_a": [names[i] for i in first],
-            "group_b": [names[i] for i in second],
-            "difference_days": difference,
-            "ci_low": difference - width,
-            "ci_high": difference + width,
-            "p_value": p,
-            "p_adjusted": adjust_p_values(p, "holm"),
+            "group_a": [_label(names[i]) for i in first.tolist()],
+            "group_b": [_label(names[i]) for i in second.tolist()],
+            "rmst_difference_days": difference,
+            "rmst_ci_low_days": difference - width,
+            "rmst_ci_high_days": difference + width,
+            "rmst_p_value": p,
+            "rmst_p_adjusted": adjust_p_values(p, "holm"),
         }
     )
 
 
 def common_days(counts: RiskTable) -> float:
     """How far every curve is known: the shortest observation of a segment that is not wholly converted by then."""
-    from microconv.stats._curves import read_blocks
-
     blocks = read_blocks(counts)
     open_still = [float(block.time[-1]) for block in blocks if block.survival[-1] > 0]
     return min(open_still, default=max(float(block.time[-1]) for block in blocks))

@@ -18,9 +18,9 @@ from microconv.stats.competing import aalen_johansen, probability_at, time_lost
 from microconv.stats.survival import kaplan_meier, survival_at
 from microconv.stats.times import quantiles, rmst
 
-__all__ = ["COLUMNS", "curves", "pooled", "quiet", "summarise"]
+__all__ = ["COLUMNS", "LEVELS", "curves", "limit_of_all", "limit_of_none", "pooled", "quiet", "summarise"]
 
-_QUANTILES = (0.1, 0.25, 0.5, 0.75)
+LEVELS = (0.1, 0.25, 0.5, 0.75)
 _FLAT = 1.5e-8  # sums of fractions this near are one value
 COLUMNS = (
     "time_days probability ci_low ci_high at_risk events censored n waits entered person_time_days observed_days "
@@ -132,18 +132,24 @@ def _at_horizon(counts: RiskTable, rule: JourneyRule, day: float, confidence: fl
     }  # fmt: skip
     whole = pooled(counts, rule)
     for row, place in enumerate(whole.blocks()):
-        block = whole.frame.iloc[place]
-        if found["probability"][row] == 0:  # no conversion is no proof that there is none: the rule of three
-            known = _known(block, rule, day)
-            found["ci_high"][row] = min(1.0, -np.log(1 - confidence) / known) if known > 0 else 1.0
+        if found["probability"][row] == 0:
+            found["ci_high"][row] = limit_of_none(_known(whole.frame.iloc[place], rule, day), confidence)
         elif found["probability"][row] == 1 and np.isnan(found["ci_low"][row]):
-            # No error can be computed at 1; that all converted is no proof either.
-            curve = curves(counts, rule, confidence).iloc[place]
-            at = int(np.flatnonzero(curve["probability"] == 1)[0])
-            before = float(curve["ci_low"].iloc[at - 1]) if at > 0 else 0.0
-            found["ci_low"][row] = 1 - (1 - before) * min(1.0, -np.log(1 - confidence) / curve["at_risk"].iloc[at])
+            found["ci_low"][row] = limit_of_all(curves(counts, rule, confidence).iloc[place], confidence)
             found["ci_high"][row] = 1.0
     return found
+
+
+def limit_of_none(known: float, confidence: float) -> float:
+    """The upper limit where none of so many converted: no conversion is no proof that there is none (rule of three)."""
+    return min(1.0, -math.log(1 - confidence) / known) if known > 0 else 1.0
+
+
+def limit_of_all(curve: pd.DataFrame, confidence: float) -> float:
+    """The lower limit where all converted, of which no error can be computed; that is no proof of certainty either."""
+    at = int(np.flatnonzero(curve["probability"] == 1)[0])
+    before = float(curve["ci_low"].iloc[at - 1]) if at > 0 else 0.0
+    return 1 - (1 - before) * limit_of_none(float(curve["at_risk"].iloc[at]), confidence)
 
 
 def _known(block: pd.DataFrame, rule: JourneyRule, day: float) -> float:
@@ -159,7 +165,7 @@ def _known(block: pd.DataFrame, rule: JourneyRule, day: float) -> float:
 def _quantiles(counts: RiskTable, rule: JourneyRule, confidence: float) -> dict[str, np.ndarray]:
     """The days by which 10, 25, 50 and 75 % of all users have converted; NaN where the curve does not come that far."""
     if not rule.competing:
-        found = quantiles(counts, _QUANTILES, confidence, cluster=rule.cluster)
+        found = quantiles(counts, LEVELS, confidence, cluster=rule.cluster)
     else:
         curve = aalen_johansen(counts, confidence, cluster=rule.cluster)
         curve = curve[curve["cause"] == rule.target.name]
@@ -174,11 +180,11 @@ def _quantiles(counts: RiskTable, rule: JourneyRule, confidence: float) -> dict[
                     "ci_high_days": _reached(part, "ci_low", p),
                 }
                 for part in parts
-                for p in _QUANTILES
+                for p in LEVELS
             ]
         )
     columns = {}
-    for p in _QUANTILES:
+    for p in LEVELS:
         mine, name = found[found["probability"] == p], f"p{round(100 * p)}"
         columns[f"{name}_days"] = mine["time_days"].to_numpy()
         columns[f"{name}_ci_low_days"] = mine["ci_low_days"].to_numpy()

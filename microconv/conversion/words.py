@@ -38,7 +38,7 @@ class Found:
     people: dict[str, int]
     left_out: dict[str, int]
     kept: str
-    counts: RiskTable
+    counts: RiskTable | None
     summary: pd.DataFrame
     naive: pd.DataFrame | None = None
     pairs: int = 0
@@ -314,7 +314,7 @@ def _naive(found: Found) -> list[str]:
 
 def _thin(found: Found) -> list[str]:
     """Late entry can leave a handful at risk at young ages, whose events then move the whole curve (or end it)."""
-    if not found.rule.late:
+    if not found.rule.late or found.counts is None:
         return []
     said, latest, worst, where = [], 0.0, 1.0, ""
     for block, place in zip(read_blocks(found.counts), found.counts.blocks(), strict=True):

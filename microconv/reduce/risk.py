@@ -23,10 +23,24 @@ if TYPE_CHECKING:
     from microconv.log import EventLog
     from microconv.plan import Item
 
-__all__ = ["LEFT_OUT", "JourneyRule", "journeys", "left_out", "population", "risk_table"]
+__all__ = [
+    "ENTERED",
+    "LEFT_OUT",
+    "JourneyRule",
+    "TooManyRows",
+    "journeys",
+    "left_out",
+    "moves",
+    "population",
+    "risk_table",
+]
 
 _OWN_COLUMNS = ("user_id", "entry", "start", "enter", "stop", "cause", "why", "number")
-_ENTERED = -1  # in place of a cause, in the counts of who enters
+ENTERED = -1  # in place of a cause, in the counts of who enters
+
+
+class TooManyRows(ParameterError):
+    """The exact counts have more rows than the caller allows."""
 
 
 @dataclass(frozen=True)
@@ -222,22 +236,8 @@ def risk_table(
     it is. Beyond that, who is censored, or enters late, is counted at the last event time before it: what estimates
     need, the numbers at risk at event times, stays exact.
     """
-    keys = [f"by_{i}" for i in range(len(by))]
-    at_risk = users.filter(users.start.notnull())
-    if rule.cluster is not None:
-        at_risk, keys, by = buckets(log, at_risk), [*keys, "_bucket"], [*by, rule.cluster]
-    waited = at_risk.stop - at_risk.start
-    cause = at_risk.cause
-    if rule.horizon is not None:
-        cause = (waited <= rule.horizon).ifelse(cause, 0)
-        waited = ibis.least(waited, ibis.literal(rule.horizon, "int64"))
-    spells = at_risk.select(*keys, waited=waited, cause=cause.cast("int16"))
-    exits = spells.group_by([*keys, "waited", "cause"]).agg(users=spells.count())
-    if rule.late:
-        ages = at_risk.select(*keys, waited=at_risk.enter - at_risk.start)
-        entries = ages.group_by([*keys, "waited"]).agg(users=ages.count()).mutate(cause=ibis.literal(_ENTERED, "int16"))
-        exits = exits.union(entries.select(*exits.columns))
-    exits = log.engine.materialise(exits)
+    exits, keys = moves(log, users, rule, len(by))
+    by = [*by, rule.cluster] if rule.cluster is not None else by
     kept = "each censored time as it is"
     if isinstance(max_rows, bool) or not isinstance(max_rows, int) or max_rows < 1:
         raise ParameterError(f"max_rows={max_rows!r} must be a whole number of at least 1.")
@@ -256,12 +256,35 @@ def risk_table(
         exits = exits.mutate(waited=exits.fixed.fill_null(earlier))
         exits = log.engine.materialise(exits.group_by([*keys, "waited", "cause"]).agg(users=exits.users.sum()))
         if (rows := _rows(log, exits)) > max_rows:
-            raise ParameterError(
+            raise TooManyRows(
                 f"The exact table of counts has {rows:,} rows, more than max_rows={max_rows:,}. "
                 "Raise max_rows, shorten the horizon or compare fewer segments."
             )
     frame = log.engine.fetch(exits)
     return _to_risk_table(frame, keys, by, rule), kept
+
+
+def moves(log: EventLog, users: ir.Table, rule: JourneyRule, by: int) -> tuple[ir.Table, list[str]]:
+    """How many of ``journeys`` leave, and with late entry come (``ENTERED``), at each age: ``waited, cause, users``.
+
+    Also gives the columns that tell segments (and groups of users) apart.
+    """
+    keys = [f"by_{i}" for i in range(by)]
+    at_risk = users.filter(users.start.notnull())
+    if rule.cluster is not None:
+        at_risk, keys = buckets(log, at_risk), [*keys, "_bucket"]
+    waited = at_risk.stop - at_risk.start
+    cause = at_risk.cause
+    if rule.horizon is not None:
+        cause = (waited <= rule.horizon).ifelse(cause, 0)
+        waited = ibis.least(waited, ibis.literal(rule.horizon, "int64"))
+    spells = at_risk.select(*keys, waited=waited, cause=cause.cast("int16"))
+    exits = spells.group_by([*keys, "waited", "cause"]).agg(users=spells.count())
+    if rule.late:
+        ages = at_risk.select(*keys, waited=at_risk.enter - at_risk.start)
+        entries = ages.group_by([*keys, "waited"]).agg(users=ages.count()).mutate(cause=ibis.literal(ENTERED, "int16"))
+        exits = exits.union(entries.select(*exits.columns))
+    return log.engine.materialise(exits), keys
 
 
 def _rows(log: EventLog, table: ir.Table) -> int:
@@ -275,7 +298,7 @@ def _to_risk_table(frame: pd.DataFrame, keys: list[str], by: Sequence[str], rule
     counts = counts.assign(time_days=frame["waited"].to_numpy() / MICROS_PER_DAY)
     if rule.cluster is not None:
         counts[rule.cluster] = counts[rule.cluster].astype("int64")  # Spark numbers rows in 32 bits
-    counts["entered"] = np.where(frame["cause"] == _ENTERED, users, 0.0)
+    counts["entered"] = np.where(frame["cause"] == ENTERED, users, 0.0)
     for number, name in enumerate(("censored", *[f"d_{cause}" for cause in rule.causes])):
         counts[name] = np.where(frame["cause"] == number, users, 0.0)
     if not rule.late:

@@ -95,3 +95,15 @@ def test_the_same_counts(both: dict[str, EventLog], name: str, max_rows: int) ->
         assert table.frame["d_purchase"].sum() > 5
         if options.get("origin_col") or "landmark" in options or "from_age" in options:
             assert sum(one[1].values()) > 0
+
+
+@pytest.mark.parametrize("options", [{}, {"competing": ()}, {"origin_col": "signed_at"}], ids=str)
+def test_curves_summed_in_the_engine(both: dict[str, EventLog], options: dict[str, Any]) -> None:
+    one, other = (
+        mc.time_to_conversion(log, by="device", horizon="20D", max_rows=1, **options) for log in both.values()
+    )
+    assert one.risk_table is None
+    pd.testing.assert_frame_equal(one.table, other.table, rtol=1e-9, check_dtype=False)
+    assert one.extra.keys() == other.extra.keys()
+    for name, frame in one.extra.items():
+        pd.testing.assert_frame_equal(frame, other.extra[name], rtol=1e-8, atol=1e-10, check_dtype=False)
