@@ -100,7 +100,19 @@ def _bars(ax: Axes, cohorts: pd.DataFrame) -> None:
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
     if some.any() or unknown.any():
-        ax.legend(loc="upper left", bbox_to_anchor=(0, 1.0), frameon=False, fontsize=8.5, ncols=3, handlelength=1.4)
+        order = ("converted so far", "expected of those still open", "interval of the total", "open, not forecast")
+        handles = {str(label): handle for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+        said = [name for name in order if name in handles]
+        ax.legend(
+            [handles[name] for name in said],
+            said,
+            loc="upper left",
+            bbox_to_anchor=(0, 1.0),
+            frameon=False,
+            fontsize=8.5,
+            ncols=3,
+            handlelength=1.4,
+        )
         ax.set_ylim(0, 1.22 * top)
 
 
