@@ -197,6 +197,7 @@ def test_every_world_gets_an_answer_in_words(
         assert_clear(str(error))
         return
     assert_sound(result)
+    assert_each_blank_is_named(result)
     assert_drawn_and_saved(result, tmp_path)
 
 
@@ -231,6 +232,19 @@ def assert_sound(result: Result) -> None:
         said = [*result.warnings, *result.assumptions, result.meaning]
         blank = missing[missing].index.tolist()
         assert result.warnings, f"{blank} are blank without a word; {said}"
+
+
+def assert_each_blank_is_named(result: Result) -> None:
+    """Of each term or micro without a finite ratio or without limits the warnings say why, by its name."""
+    nobody = any(text.startswith("Nobody did 'buy' while at risk") for text in result.warnings)
+    if result.name not in ("hazard_ratios", "fallacy_check") or nobody:
+        return
+    column = "term" if result.name == "hazard_ratios" else "micro"
+    for row in result.table.to_dict("records"):
+        if all(np.isfinite(row[name]) for name in ("hazard_ratio", "ci_low", "ci_high")) and row["hazard_ratio"] > 0:
+            continue
+        names = (row[column], row[column].split("=")[0])
+        assert any(name in text for name in names for text in result.warnings), (row, result.warnings)
 
 
 def assert_drawn_and_saved(result: Result, folder: Path) -> None:

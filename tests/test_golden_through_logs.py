@@ -138,6 +138,30 @@ def test_landmarks(heart: EventLog, r: dict[str, Any], number: int) -> None:
     near(fitted[["coef", "se", "p_value"]], [golden["coef"], golden["se"], golden["p"]])
 
 
+def test_the_fallacy_beside_the_landmarks_and_the_truth(heart: EventLog, r: dict[str, Any]) -> None:
+    golden = r["heart"]
+    marks = [one["at"] for one in golden["landmarks"]]
+    result = mc.fallacy_check(heart, landmarks=[f"{at}D" for at in marks])
+    table = result.table.set_index("comparison")
+    compared = [("ever did", golden["ever"]), ("time-varying", golden["one"])]
+    compared += [(f"landmark {at}D", one) for at, one in zip(marks, golden["landmarks"], strict=True)]
+    for name, one in compared:
+        near(np.log(table.loc[name, "hazard_ratio"]), one["coef"])
+        if table.loc[name, "interval"] == "wald":
+            near(table.loc[name, ["ci_low", "ci_high"]], [one["low"], one["high"]])
+            np.testing.assert_allclose(table.loc[name, "p_value"], one["p"], rtol=2e-6)
+        if "n" in one:
+            assert table.loc[name, ["at_risk", "users"]].tolist() == [one["n"], one["done"]]
+    assert table.loc["ever did", "p_value"] == pytest.approx(5.688e-8, rel=1e-3)
+    assert table.loc["time-varying", "p_value"] == pytest.approx(0.6729, abs=5e-5)
+    assert (table["interval"] == "wald").sum() >= 4
+    verdict = result.verdicts.iloc[0]
+    assert verdict["disagree"]
+    assert any("0.27" in text and "1.14" in text for text in result.warnings)
+    # Users who ever did it before the end, of whom so many died: what a dashboard would show.
+    assert result.rates[["users", "events", "other_users", "other_events"]].iloc[0].tolist() == [69, 45, 34, 30]
+
+
 # --- Fixed attributes ----------------------------------------------------------------------------------------------
 
 

@@ -294,6 +294,59 @@ def test_piecewise_counts_and_ratios_are_those_of_a_loop(seed: int, case: Case, 
     np.testing.assert_allclose((width / (2 * 1.959963984540054))[wald], np.sqrt(np.diag(expected[1]))[wald], rtol=1e-6)
 
 
+@given(seeds, cases(), st.integers(1, 6))
+@settings(max_examples=12)
+def test_naive_landmark_and_proper_comparisons_are_those_of_a_loop(seed: int, case: Case, mark: int) -> None:
+    """Who ever did it, from the start on; who had done it by a landmark, from then on; and who has done it so far."""
+    events = random_events(random.Random(seed), 60, names="ABCXV", most=6)
+    until = max(e.time for e in events) + SECOND
+    assume(case.horizon is None or mark < case.horizon)
+    log = planned(events, until)
+    case = replace(case, adjust=())
+    rule = Rule(GOAL, Thing(case.origin) if case.origin else None, tuple(map(Thing, case.competing)), (GONE,))
+    horizon = case.horizon * SECOND if case.horizon is not None else None
+    found = states.travellers(events, rule, case.things, until, (), horizon)
+    try:
+        result = mc.fallacy_check(
+            log,
+            micros=list(case.micros),
+            origin=case.origin or "entry",
+            competing=list(case.competing),
+            horizon=f"{case.horizon}s" if case.horizon is not None else None,
+            landmarks=f"{mark}s",
+        )
+    except mc.ParameterError:
+        return
+    table = result.table.set_index(["micro", "comparison"])
+    for place, micro in enumerate(case.micros):
+        ever, landmark, proper = [], [], []
+        for one in found:
+            at, goal = one.done[place], one.cause == 1
+            did = at is not None and max(at, 1) < one.stop
+            ever.append(plain.Row(0.0, one.stop, goal, (float(did),), one.user))
+            if one.stop > 2 * mark * SECOND:
+                by_then = at is not None and at <= 2 * mark * SECOND
+                landmark.append(plain.Row(2.0 * mark * SECOND, one.stop, goal, (float(by_then),), one.user))
+        for spell in states.spells([replace(one, done=(one.done[place],)) for one in found]):
+            proper.append(plain.Row(spell.start, spell.stop, spell.cause == 1, (float(spell.state[0]),), spell.user))
+        ratios = {}
+        for name, rows in (("ever did", ever), (f"landmark {mark}s", landmark), ("time-varying", proper)):
+            row = table.loc[(micro, name)]
+            done = [one for one in rows if one.z[0]]
+            assert row["at_risk"] == len({one.user for one in rows}), (micro, name)
+            assert row["users"] == len({one.user for one in done}), (micro, name)
+            assert row["events"] == sum(one.event for one in done), (micro, name)
+            if not rows or plain.monotone(rows, 1):
+                assert not np.isfinite(row["hazard_ratio"]) or row["hazard_ratio"] == 0, (micro, name)
+                continue
+            expected = plain.fit(rows, 1)
+            assert expected is not None
+            ratios[name] = row["hazard_ratio"]
+            assert np.log(row["hazard_ratio"]) == pytest.approx(expected.beta[0], rel=1e-6, abs=1e-8), (micro, name)
+        if len(ratios) == 3:  # every day of waiting that is credited to the doers makes them look slower
+            assert ratios["ever did"] <= ratios["time-varying"] * (1 + 1e-9)
+
+
 @pytest.mark.parametrize("ties", ["efron", "breslow"])
 def test_below_ten_events_limits_are_where_the_likelihood_has_lost_half_a_chi_squared(ties: str) -> None:
     from scipy.stats import chi2

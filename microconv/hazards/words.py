@@ -229,6 +229,7 @@ def warnings_of(told: Told) -> list[str]:
     for column, value in told.silent.items():
         found.append(_silent(told, column, value))
     found += _separation(told)
+    found += _without_information(told)
     found += _few(table)
     found += _proportional(told)
     found += _fading(told)
@@ -269,6 +270,17 @@ def _separation(told: Told) -> list[str]:
                 "converts from who does not, or repeats them. Leave one of them out."
             )
     return said
+
+
+def _without_information(told: Told) -> list[str]:
+    """On terms without a ratio of which nothing was said so far, such as where all convert at the moment of entry."""
+    rows = told.table[told.table["hazard_ratio"].isna() & ~told.table["term"].isin([*told.separated, *told.silent])]
+    if rows.empty or told.model.counted.events == 0:
+        return []
+    return [
+        f"No ratio for {_listed(rows['term'])}: there is no time at risk in which it could be compared with users who "
+        f"come to {told.target} at another rate."
+    ]
 
 
 def _few(table: pd.DataFrame) -> list[str]:
