@@ -192,6 +192,8 @@ def _late(found: Found) -> list[str]:
             f"Only ages after {format_duration(rule.from_age)} count: all numbers are of users who had not ended by "
             "then."
         )
+    if rule.late and rule.competing and found.by:
+        said.append("Gray's test is not defined where users come late and is left out.")
     for reason, words in (
         ("no time in the origin column", f"have no readable time in {rule.origin_col} at their first event"),
         ("ended before the origin", f"ended before their {rule.origin_col} (a negative duration)"),
@@ -228,6 +230,8 @@ def _landmark(found: Found) -> list[str]:
             f"{names}: done by the landmark or not; what users do later does not move them. The comparison is not "
             "adjusted for why some did it."
         )
+    if rule.done and rule.origin_col is not None:
+        said.append("What was done before the first recorded event is unknown and counts as not done.")
     return said
 
 
