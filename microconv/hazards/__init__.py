@@ -89,8 +89,8 @@ def hazard_ratios(
     ``hazard_ratio, ci_low, ci_high, p_value, q_value`` (Benjamini-Hochberg over the micros), ``users`` ever at risk in
     that state or level, target ``events`` in it, ``person_days`` in it, ``interval`` (``"wald"``; ``"profile"`` with
     fewer than ten events in or outside it; ``"none"`` with fewer than ten users), ``reference``. ``.proportionality``:
-    ``term, chi2, degrees_of_freedom, p_value`` as R's ``cox.zph``. With ``since``: ``.since`` and ``.fading``.
-    ``.risk_table`` or ``.exposures``: the counts.
+    ``term, chi2, degrees_of_freedom, p_value`` as R's ``cox.zph``, ``q_value``. With ``since``: ``.since`` and
+    ``.fading``. ``.risk_table`` or ``.exposures``: the counts.
 
     Raises ``ParameterError`` for parameters that do not fit the log, nobody at risk, and attributes that alone make
     over ``max_patterns`` combinations. What cannot be estimated is NaN, infinite or 0, and ``.warnings`` says why.
@@ -99,6 +99,11 @@ def hazard_ratios(
     >>> import microconv as mc
     >>> found = mc.hazard_ratios(mc.sample_log(), micros=["add_to_cart", "share"], adjust="device")
     >>> found.table[["term", "hazard_ratio", "ci_low", "ci_high", "events"]].round(2)
+                term  hazard_ratio  ci_low  ci_high  events
+    0    add_to_cart          5.52    4.71     6.47     305
+    1          share          1.22    0.97     1.53      88
+    2  device=mobile          0.71    0.61     0.84     300
+    3  device=tablet          0.86    0.65     1.13      62
     """
     question = ask(
         log,

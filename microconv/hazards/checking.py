@@ -12,14 +12,19 @@ if TYPE_CHECKING:
 
 __all__ = ["proportional_hazards"]
 
-_COLUMNS = ["term", "chi2", "degrees_of_freedom", "p_value"]
+_COLUMNS = ["term", "chi2", "degrees_of_freedom", "p_value", "q_value"]
 
 
 def proportional_hazards(model: Model, question: Question) -> pd.DataFrame:
-    """The score test of each term, and of all (``GLOBAL``), against a coefficient that changes over time."""
-    from microconv.stats import proportionality
+    """The score test of each term, and of all (``GLOBAL``), against a coefficient that changes over time.
+
+    ``q_value`` is adjusted for how many terms are tested (Benjamini and Hochberg).
+    """
+    from microconv.stats import adjust_p_values, proportionality
 
     if model.fit is None or model.counted.risk_table is None:
         return pd.DataFrame(columns=_COLUMNS)
     cause = question.rule.target.name
-    return proportionality(model.counted.risk_table, model.fit, strata=question.strata, cause=cause)
+    found = proportionality(model.counted.risk_table, model.fit, strata=question.strata, cause=cause)
+    single = found["term"] != "GLOBAL"
+    return found.assign(q_value=adjust_p_values(found["p_value"].where(single)))

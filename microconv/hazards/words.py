@@ -301,11 +301,11 @@ def _proportional(told: Told) -> list[str]:
     frame = told.proportionality
     if frame is None or frame.empty:
         return []
-    failing = frame[(frame["p_value"] < _FINDING) & (frame["term"] != "GLOBAL")]
+    failing = frame[frame["q_value"] < _FINDING]
     if failing.empty:
         return []
     return [
-        f"The ratio of {_listed(failing['term'])} changes with time since {told.since} (proportional hazards fail, p < "
+        f"The ratio of {_listed(failing['term'])} changes with time since {told.since} (proportional hazards fail, q < "
         f"{_FINDING:g}): read it as an average over the time observed. since=('1D', '7D') shows whether the pull of a "
         "micro fades, strata= lets an attribute have a course of its own."
     ]
