@@ -120,7 +120,7 @@ def retention(
 
 
 def _plot(result: Result, ax: Any) -> Any:
-    from microconv.plots.retention import plot_retention
+    from microconv.plots import plot_retention
 
     return plot_retention(result, ax)
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from microconv.plots.cohorts import plot_cohorts
 from microconv.plots.eventual import plot_eventual_conversion
+from microconv.plots.fallacies import plot_fallacy_check
 from microconv.plots.forecast import plot_forecast
 from microconv.plots.funnels import plot_funnel
 from microconv.plots.hazards import plot_hazard_ratios
 from microconv.plots.incidence import plot_causes
 from microconv.plots.quality import plot_quality
+from microconv.plots.retention import plot_retention
 from microconv.plots.survival import plot_time_to_conversion
 
 __all__ = [
     "plot_causes",
     "plot_cohorts",
     "plot_eventual_conversion",
+    "plot_fallacy_check",
     "plot_forecast",
     "plot_funnel",
     "plot_hazard_ratios",
     "plot_quality",
+    "plot_retention",
     "plot_time_to_conversion",
 ]
