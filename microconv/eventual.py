@@ -141,10 +141,14 @@ def _meaning(table: pd.DataFrame, by: list[str], rule: JourneyRule, origin: str)
     text += f" How many convert in the end is stated for {len(stated)} of {len(table)} segments"
     if len(stated) == 1:
         return f"{text}: {_spelled(top)} in {_named(top, by)}."
-    return (
-        f"{text}, by a model: most in {_named(top, by)}, {_spelled(top)}, least in {_named(bottom, by)}, "
-        f"{_spelled(bottom)}."
-    )
+    counted = int(stated["method"].astype(str).str.startswith("observed").sum())
+    if counted == len(stated):
+        text += ", as observed, because every journey has ended"
+    else:
+        text += ", by a model" if counted == 0 else f", by a model for {len(stated) - counted} of them"
+    if top["share"] == bottom["share"]:
+        return f"{text}: {top['share']:.1%} in each."
+    return f"{text}: most in {_named(top, by)}, {_spelled(top)}, least in {_named(bottom, by)}, {_spelled(bottom)}."
 
 
 def _within(days: float) -> str:

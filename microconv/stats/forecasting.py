@@ -140,9 +140,11 @@ def _curve(
     model = found.models[0]
     if model is None:
         why = str(found.table["method"].iloc[0]).removeprefix("refused: ")
+        known = math.floor(1_000 * curve.known_days) / 1_000  # not up: what is proposed must be possible
+        mend = f" Choose a horizon of at most {known:g} days." if known > 0 else ""
         notes.append(
             f"Nobody has been watched for {setting.horizon_days:.3g} days{where}, and no model may continue the curve "
-            f"({why}): nothing is forecast. Choose a horizon of at most {curve.known_days:.3g} days."
+            f"({why}): nothing is forecast.{mend}"
         )
         return None, (0.0, 0.0), f"not possible: {why}"
     more = model.gain(curve.known_days, setting.horizon_days).iloc[0]
