@@ -19,7 +19,6 @@ from microconv.stats.backtest import BACKTEST, RELIABILITY, judge
 from microconv.stats.competing import aalen_johansen, probability_at
 from microconv.stats.forecasting import COHORTS, OPEN, Setting, forecast_counts
 from microconv.stats.log_rank import logrank
-from microconv.stats.proportions import wilson
 from microconv.steps import Step, label, segment_columns
 
 if TYPE_CHECKING:
@@ -96,7 +95,6 @@ def forecast(
     3  2026-04-01   1463        121  1166      12.5   False
     4  2026-05-01    238          8   230       8.0   False
     """
-    wilson([1], [2], confidence)  # its words on a confidence that is none
     if cohort not in _PERIODS:
         raise ParameterError(unknown_name("cohort", cohort, _PERIODS))
     period = _PERIODS[cohort]

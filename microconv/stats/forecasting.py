@@ -36,6 +36,9 @@ class Setting:
     horizon_days: float
     confidence: float
 
+    def __post_init__(self) -> None:
+        z_value(self.confidence)  # refuses what is no confidence, even where no interval is asked for
+
 
 @dataclass(frozen=True)
 class Forecast:
