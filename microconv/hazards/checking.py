@@ -22,9 +22,9 @@ def proportional_hazards(model: Model, question: Question) -> pd.DataFrame:
     """
     from microconv.stats import adjust_p_values, proportionality
 
-    if model.fit is None or model.counted.risk_table is None:
+    counts = model.counted.risk_table if model.counted.risk_table is not None else model.counted.exposures
+    if model.fit is None or counts is None:
         return pd.DataFrame(columns=_COLUMNS)
-    cause = question.rule.target.name
-    found = proportionality(model.counted.risk_table, model.fit, strata=question.strata, cause=cause)
+    found = proportionality(counts, model.fit, strata=question.strata, cause=question.rule.target.name)
     single = found["term"] != "GLOBAL"
     return found.assign(q_value=adjust_p_values(found["p_value"].where(single)))

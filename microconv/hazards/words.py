@@ -277,9 +277,11 @@ def _without_information(told: Told) -> list[str]:
     rows = told.table[told.table["hazard_ratio"].isna() & ~told.table["term"].isin([*told.separated, *told.silent])]
     if rows.empty or told.model.counted.events == 0:
         return []
+    same = "it is" if len(rows) == 1 else "each of them is"
+    apart = "it cannot be told apart from other terms" if len(rows) == 1 else "they repeat each other or other terms"
     return [
-        f"No ratio for {_listed(rows['term'])}: there is no time at risk in which it could be compared with users who "
-        f"come to {told.target} at another rate."
+        f"No ratio for {_listed(rows['term'])}: among those at risk when somebody does {told.target} {same} the same for "
+        f"all, or {apart}. Leave out what repeats another."
     ]
 
 

@@ -54,21 +54,27 @@ def exact_counts(people: People, edged: ir.Table, layout: Layout, total: Totals,
     if total.edges <= max_rows:
         grouped = edged.group_by(keys).agg(n=edged.count())
         return Counts(_risk_table(people, layout, engine.fetch(grouped)), "each time as it is")
-    happened = edged.filter(edged.what >= EVENT).select("cell", "state", "at").distinct()
-    if _rows(people, happened) > max_rows:
-        return Counts(None, "")
-    slices = event_cuts(people, edged, _SLICES, any_cause=True)
+    slices = _event_times(people, edged.filter(edged.what >= EVENT), _SLICES)
     moved = _compacted(edged, slices)
-    counted = engine.materialise(moved.group_by(keys).agg(n=moved.count()))
-    if _rows(people, counted.select("cell", "state", "at").distinct()) > max_rows:
+    if _rows(people, moved.select("cell", "state", "at").distinct()) > max_rows:
         return Counts(None, "")
+    counted = moved.group_by(keys).agg(n=moved.count())
     kept = "changes of state and censored users at the last event time before (risk sets at event times are exact)"
     return Counts(_risk_table(people, layout, engine.fetch(counted)), kept)
 
 
-def event_cuts(people: People, edged: ir.Table, bins: int, *, any_cause: bool = False) -> list[int]:
-    """Event times (half microseconds) that cut the target's events into ``bins`` of about equal number."""
-    happened = edged.filter(edged.what >= EVENT if any_cause else edged.what == EVENT)
+def event_cuts(people: People, edged: ir.Table, bins: int) -> list[int]:
+    """Times (half microseconds) that cut the target's events into ``bins`` of about equal number.
+
+    Where events happen at time zero, when nothing counts as done, that moment is an interval of its own besides.
+    """
+    happened = edged.filter(edged.what == EVENT)
+    first = [1] if _rows(people, happened.filter(happened["at"] == 0)) else []
+    return [*first, *_event_times(people, happened, bins)]
+
+
+def _event_times(people: People, happened: ir.Table, bins: int) -> list[int]:
+    """Event times that cut the events after time zero into ``bins`` of about equal number."""
     by_time = happened.filter(happened["at"] > 0).group_by("at").agg(n=ibis._.count())
     so_far = ibis.window(order_by=by_time["at"], rows=(None, 0))
     ranked = people.engine.materialise(by_time.mutate(rank=by_time.n.sum().over(so_far)))

@@ -10,9 +10,11 @@ import pandas as pd
 
 from microconv.counts import RiskTable
 from microconv.errors import ParameterError, nearest, shorten
+from microconv.exposures import ExposureTable
 from microconv.stats._curves import Floats, read_blocks
 from microconv.stats._groups import quadratic_form, upper_tail
 from microconv.stats.cox_fit import CoxFit, cox
+from microconv.stats.piecewise import PiecewiseFit
 
 __all__ = ["proportionality"]
 
@@ -21,8 +23,8 @@ _NOTHING = 1e-10  # of the variance a score would have on its own: it is determi
 
 
 def proportionality(
-    rt: RiskTable,
-    model: CoxFit | str | Sequence[str],
+    rt: RiskTable | ExposureTable,
+    model: CoxFit | PiecewiseFit | str | Sequence[str],
     ties: str = "efron",
     strata: str | Sequence[str] = (),
     *,
@@ -35,7 +37,8 @@ def proportionality(
     ``model`` is a fit of ``cox`` to ``rt``, or the terms of one to be made with ``ties``, ``strata``, ``cause`` and
     ``reference`` as in ``cox``. The test asks whether the coefficient grows with a function of time: ``transform`` is
     ``"km"`` (one less the Kaplan-Meier curve of all just before; times with many events weigh more, late outliers do
-    not), ``"rank"`` (of the times at which intervals of one pattern end), ``"identity"`` (days) or ``"log"``.
+    not), ``"rank"`` (of the times at which intervals of one pattern end), ``"identity"`` (days) or ``"log"``. A fit
+    of ``piecewise_exponential`` to exposures ``rt`` is tested by ``"km"``, time being the start of the interval.
 
     Returns a row per term and one for all together (``GLOBAL``): ``term, chi2, degrees_of_freedom, p_value``. A small
     p-value says that the ratio of the table is an average over time. Where nothing can be tested (no finite estimate,
@@ -55,14 +58,28 @@ def proportionality(
             f"transform={shorten(repr(transform))} must be one of {', '.join(map(repr, _TRANSFORMS))}."
             + (f" Did you mean {close!r}?" if close else "")
         )
-    fit = model if isinstance(model, CoxFit) else cox(rt, model, ties, strata, cause=cause, reference=reference)
+    if isinstance(model, PiecewiseFit) and transform != "km":
+        raise ParameterError(
+            f"transform={transform!r} needs exact times, but the fit has intervals. Use 'km', or a fit of cox."
+        )
+    if isinstance(rt, ExposureTable) and not isinstance(model, PiecewiseFit):
+        raise ParameterError("A table of exposures needs a fit of piecewise_exponential. Give that fit as model.")
+    fit = (
+        model
+        if isinstance(model, CoxFit | PiecewiseFit)
+        else cox(rt, model, ties, strata, cause=cause, reference=reference)  # type: ignore[arg-type]
+    )
     settled = fit._settled
     names = list(settled.design.names)
     if settled.maximum is None:
         return _table(names, [(math.nan, 0)] * (len(names) + 1))
     maximum = settled.maximum
     likelihood, basis = maximum.likelihood, maximum.basis
-    time = _transformed(rt, fit, likelihood.sets.time, transform)
+    if isinstance(fit, PiecewiseFit):
+        time = _interval_starts(fit, likelihood.sets.time)
+    else:
+        assert isinstance(rt, RiskTable)
+        time = _transformed(rt, fit, likelihood.sets.time, transform)
     time = time - np.average(time, weights=likelihood.sets.d)
     largest = np.abs(time).max()
     time = time / largest if largest > 0 else time  # of no consequence but for rounding
@@ -87,6 +104,18 @@ def _table(names: list[str], tests: list[tuple[float, int]]) -> pd.DataFrame:
             "p_value": [upper_tail(chi2, freedom) for chi2, freedom in tests],
         }
     )
+
+
+def _interval_starts(fit: PiecewiseFit, place: Floats) -> Floats:
+    """One less the survival of all at the start of each event's interval."""
+    bins = len(fit.cuts) + 1
+    pooled = fit.rates.groupby("from_days")[["events", "person_time_days"]].sum()
+    events, spent = pooled["events"].to_numpy(dtype=float), pooled["person_time_days"].to_numpy(dtype=float)
+    width = np.diff(np.array([0.0, *fit.cuts]))
+    rate = np.divide(events, spent, out=np.zeros(bins), where=spent > 0)
+    passed = np.concatenate([[0.0], np.cumsum(rate[:-1] * width)])
+    before: Floats = -np.expm1(-passed)
+    return before[place.astype(np.int64) % bins]
 
 
 def _transformed(rt: RiskTable, fit: CoxFit, time: Floats, transform: str) -> Floats:
