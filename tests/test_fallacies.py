@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import lifelines.datasets
@@ -32,6 +33,13 @@ PLAN: dict[str, Any] = {
     "censor": ["deleted"],
 }
 RATIO = ["hazard_ratio", "ci_low", "ci_high"]
+
+
+@pytest.fixture(autouse=True)
+def _closes_figures() -> Iterator[None]:
+    with mpl.rc_context({"backend": "agg"}):
+        yield
+    plt.close("all")
 
 
 def log_of(told: Told, until: float = 30, plan: dict[str, Any] | None = None, **columns: Any) -> EventLog:

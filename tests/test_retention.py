@@ -5,9 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import random
+from collections.abc import Iterator
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,6 +24,13 @@ from microconv.stats import wilson
 
 Told = list[tuple[str, str, str]]  # user, event, time (UTC)
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "Pacific/Apia"]
+
+
+@pytest.fixture(autouse=True)
+def _closes_figures() -> Iterator[None]:
+    with mpl.rc_context({"backend": "agg"}):
+        yield
+    plt.close("all")
 
 
 def log_of(told: Told, until: str, plan: dict[str, Any] | None = None, **columns: Any) -> EventLog:
@@ -360,8 +370,6 @@ def test_words_and_files(tmp_path: Any) -> None:
 
 @pytest.mark.parametrize("asked", [{}, {"period": "W"}, {"by": "device"}, {"cohort": "day"}, {"event": "purchase"}])
 def test_pictures(asked: dict[str, Any]) -> None:
-    import matplotlib.pyplot as plt
-
     ax = mc.retention(mc.sample_log(), **asked).plot()
     figure = ax.get_figure()
     figure.canvas.draw()
