@@ -54,7 +54,9 @@ def meaning(said: Said) -> str:
     """Two or three sentences that a marketer can read."""
     many = len(said.verdicts)
     known = [micro for micro in said.verdicts["micro"] if _known(said, micro)]
-    text = f"{said.events:,} of {said.people.at_risk:,} users did {said.target} while observed."
+    horizon = said.question.rule.horizon
+    seen = f"within {format_duration(horizon)} of the start" if horizon is not None else "while observed"
+    text = f"{said.events:,} of {said.people.at_risk:,} users did {said.target} {seen}."
     if not known:
         return f"{text} No micro-conversion could be compared both ways; the warnings say why."
     wrong = said.verdicts[said.verdicts["disagree"]]
