@@ -234,7 +234,7 @@ class TestBeyondTheObserved:
         assert found.table["expected"].isna().all()
         assert found.table["total"].isna().all()
         assert found.table["method"].str.startswith("not possible").all()
-        assert any("at most 120 days" in note for note in found.warnings)
+        assert any("at most 119.974 days" in note for note in found.warnings)
 
 
 class TestBadInput:
