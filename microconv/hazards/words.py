@@ -280,8 +280,8 @@ def _without_information(told: Told) -> list[str]:
     same = "it is" if len(rows) == 1 else "each of them is"
     apart = "it cannot be told apart from other terms" if len(rows) == 1 else "they repeat each other or other terms"
     return [
-        f"No ratio for {_listed(rows['term'])}: among those at risk when somebody does {told.target} {same} the same for "
-        f"all, or {apart}. Leave out what repeats another."
+        f"No ratio for {_listed(rows['term'])}: among those at risk when somebody does {told.target} {same} the same "
+        f"for all, or {apart}. Leave out what repeats another."
     ]
 
 
