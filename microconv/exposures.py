@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from microconv.counts import RiskTable, as_names
+from microconv.counts import RiskTable, as_names, group_codes
 from microconv.errors import ParameterError, shorten, unknown_name
 
 if TYPE_CHECKING:
@@ -101,8 +101,11 @@ class ExposureTable:
                 raise ParameterError(unknown_name("pattern column", column, self.pattern_cols))
         keys = [*kept, "from_days", "to_days"]
         counted = [*self.event_cols, "person_time_days"]
-        frame = self.frame.groupby(keys, as_index=False, sort=True, dropna=False)[counted].sum()
-        return ExposureTable(frame[[*keys, *counted]], kept, self.causes, self.cuts)
+        code = group_codes(self.frame[[*kept, "from_days"]])  # null is a value of its own, and stays as it is
+        _, first = np.unique(code, return_index=True)
+        frame = self.frame[keys].iloc[first].reset_index(drop=True)
+        frame[counted] = self.frame[counted].groupby(code).sum().to_numpy()
+        return ExposureTable(frame, kept, self.causes, self.cuts)
 
 
 def inner_cuts(cuts: Sequence[float]) -> tuple[float, ...]:

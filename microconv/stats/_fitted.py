@@ -221,7 +221,7 @@ def fitted(
     """The fit as an object, with a warning of what could not be estimated."""
     notes = (*said, *_notes(settled))
     for note in notes:
-        warnings.warn(note, MicroconvWarning, stacklevel=4)
+        warnings.warn(note, MicroconvWarning, stacklevel=3)
     return kind(
         design=settled.design.frame,
         covariance=settled.covariance,
