@@ -52,8 +52,9 @@ interval (`without`). Of {len(claimed)} rows coverage is claimed. {result}
 - `mean_se` (half an interval over 1.96) should equal `spread` (the standard deviation of the estimates over the logs).
   Both, and `mean_estimate`, are on the scale on which the interval is symmetric (log for ratios, log(-log(1 - p)) for
   chances); the mean is given back on the scale of the truth.
-- Rows without a claim are naive formulas, or questions left unadjusted, on the same logs. Where they hold, their bias
-  is small there, or hidden by another.
+- Rows without a claim are naive formulas, or questions left unadjusted, on the same logs. Odds ratios
+  are held against the hazard ratio, as which they are read. Where such a row holds, its bias is small there, or hidden
+  by another.
 
 ## In short
 
