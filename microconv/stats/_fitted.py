@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["HazardFit", "Settled", "fitted", "settle"]
 
-_FURTHEST = 60.0  # the largest coefficient of a covariate within [-1, 1] at which a profile is looked for
-_NEGLIGIBLE = 40.0  # e^-40 of the hazard is nothing, and its inverse no overflow
+_FURTHEST = 60.0  # the largest logarithm of a ratio between neighbouring values at which a profile is looked for
+_NEGLIGIBLE = (40.0, 25.0, 15.0, 10.0)  # e^-40 of the hazard is nothing
+_FARTHEST = 300.0  # e^300 and its inverse, and their products, are numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,15 +246,23 @@ def _unknown(covariance: Floats, unknown: np.ndarray) -> Floats:
 
 
 def _far_out(likelihood: Likelihood, maximum: Maximum) -> Floats:
-    """Coefficients so far along the directions of separation that what vanishes in the limit has vanished."""
-    beta, reach = maximum.beta.copy(), float(np.ptp(likelihood.z @ maximum.beta))
-    for along in reversed(maximum.directions):
-        score = np.unique(likelihood.z @ along)
-        gaps = np.diff(score)
-        gap = float(gaps[gaps > 1e-6].min())
-        beta = beta + along * ((_NEGLIGIBLE + reach) / gap)
-        reach = float(np.ptp(likelihood.z @ beta))
-    return beta
+    """Coefficients so far along the directions of separation that what vanishes in the limit has vanished.
+
+    Directions within directions multiply how far that is: less is then taken for nothing, so that no hazard leaves the
+    range of numbers.
+    """
+    for nothing in _NEGLIGIBLE:
+        beta, reach = maximum.beta.copy(), float(np.ptp(likelihood.z @ maximum.beta))
+        for along in reversed(maximum.directions):
+            score = np.unique(likelihood.z @ along)
+            gaps = np.diff(score)
+            gap = float(gaps[gaps > 1e-6].min())
+            beta = beta + along * ((nothing + reach) / gap)
+            reach = float(np.ptp(likelihood.z @ beta))
+        farthest = float(np.abs(likelihood.z @ beta).max(initial=0.0))
+        if farthest < _FARTHEST:
+            return beta
+    return maximum.beta + (beta - maximum.beta) * (_FARTHEST / farthest)
 
 
 def _profile(settled: Settled, at: int) -> Callable[[float], float]:
@@ -278,30 +287,34 @@ def _profile_limits(settled: Settled, at: int, drop: float) -> tuple[float, floa
     from scipy.optimize import brentq
 
     assert settled.maximum is not None
+    assert settled.likelihood is not None
     profile, scale = _profile(settled, at), settled.design.scale[at]
-    target, centre = settled.maximum.value - drop, settled.coef[at] * scale
-    variance = settled.covariance[at, at] * scale**2
-    step = math.sqrt(2 * drop * variance) if np.isfinite(centre) and variance > 0 else 1.0
+    target, estimate = settled.maximum.value - drop, settled.coef[at] * scale
+    gaps = np.diff(np.unique(settled.likelihood.z[:, at]))
+    furthest = _FURTHEST / max(float(gaps.min()), 1e-6)
+    inward, width = 0.0, 1.0
+    if np.isfinite(estimate):
+        inward, width = estimate, math.sqrt(2 * drop * settled.covariance[at, at]) * scale
     limits = []
     for side in (-1, 1):
-        if centre == side * np.inf:
+        if estimate == side * np.inf:
             limits.append(side * np.inf)
             continue
-        inside, outside = (centre, centre + side * step) if np.isfinite(centre) else (-side * 1.0, 0.0)
-        if not np.isfinite(centre):
-            # From the side of the estimate inward: a place where the likelihood is still high.
-            while profile(inside) < target and abs(inside) < _FURTHEST:
-                inside, outside = 2 * inside, inside
-        width = step
-        while profile(outside) >= target and abs(outside) < _FURTHEST:
-            inside, width = outside, 2 * width
-            outside = outside + side * width
-        if abs(outside) >= _FURTHEST:
-            limits.append(side * np.inf)
+        # From a value at which the likelihood is still high, away from the estimate until it no longer is.
+        inside, step = inward, width
+        while profile(inside) < target and abs(inside) < furthest and not np.isfinite(estimate):
+            inside, step = inside - side * step, 2 * step
+        outside, step = inside + side * width, width
+        while profile(outside) >= target and abs(outside) < furthest:
+            inside, step = outside, 2 * step
+            outside = outside + side * step
+        if abs(inside) >= furthest or abs(outside) >= furthest:
+            limits.append(math.nan)
             continue
         limits.append(float(brentq(lambda held: profile(held) - target, inside, outside, xtol=1e-10, rtol=1e-12)))
-    low, high = (math.exp(min(limit / scale, 709.0)) if limit < np.inf else np.inf for limit in limits)
-    return low, high
+    with np.errstate(over="ignore"):  # a ratio beyond 1e308 is infinite
+        low, high = np.exp(np.array(limits) / scale)
+    return float(low), float(high)
 
 
 def _notes(settled: Settled) -> tuple[str, ...]:
