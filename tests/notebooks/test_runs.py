@@ -72,6 +72,38 @@ def test_foreign_events_through_papermill_alone(foreign: Path, tmp_path: Path) -
     summary = pd.read_csv(tmp_path / "microconv-output" / "time_to_conversion" / "summary.csv")
     assert summary.set_index("device")["n"].to_dict() == {"desktop": 34, "mobile": 66}
     assert summary["events"].sum() == 50
+    # A plan without micros: what cannot be answered says why, and the rest is there.
+    text = (tmp_path / "out.ipynb").read_text(encoding="utf-8")
+    assert "No hazard ratios here: " in text
+    assert "No fallacy check here: " in text
+    folders = {path.name for path in (tmp_path / "microconv-output" / "time_to_conversion").iterdir() if path.is_dir()}
+    assert folders == {"eventual_conversion", "cohorts", "forecast", "retention"}
+
+
+def test_the_time_notebook_saves_what_the_functions_give(tmp_path: Path) -> None:
+    parameters = {
+        "micros": ["add_to_cart", "share"],
+        "adjust": "device",
+        "horizon": "14D",
+        "cohort": "month",
+        "report_tz": "Europe/Berlin",
+        "output_dir": str(tmp_path / "o"),
+    }
+    run_notebook("time_to_conversion", parameters, output=tmp_path / "out.ipynb", progress=False)
+    log, zone = mc.sample_log(), "Europe/Berlin"
+    asked: dict[str, Any] = {"micros": ["add_to_cart", "share"], "adjust": ["device"], "horizon": "14D"}
+    expected = {
+        "hazard_ratios": mc.hazard_ratios(log, **asked),
+        "fallacy_check": mc.fallacy_check(log, **asked),
+        "eventual_conversion": mc.eventual_conversion(log),
+        "cohorts": mc.time_to_conversion(log, by="entry_month", horizon="14D", tz=zone),
+        "forecast": mc.forecast(log, horizon="14D", cohort="month", tz=zone),
+        "retention": mc.retention(log, cohort="month", tz=zone),
+    }
+    for name, result in expected.items():
+        saved = pd.read_parquet(tmp_path / "o" / name / "table.parquet")
+        pd.testing.assert_frame_equal(saved, result.suppressed(10).table, check_dtype=False, obj=name)
+        assert {path.name for path in (tmp_path / "o" / name).iterdir()} >= SAVED
 
 
 @pytest.mark.parametrize(
