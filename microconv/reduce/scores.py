@@ -19,6 +19,7 @@ from microconv.reduce.states import ENTERED, EVENT, HALVES_PER_DAY, Layout, edge
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
+    from microconv.engine import Engine
     from microconv.reduce.entrants import People
 
 __all__ = ["score_products"]
@@ -42,7 +43,7 @@ def score_products(
     edged = edges(marked, layout, ["user_id"])
     known = ibis.memtable(patterns[["cell", "state", "stratum", "weight", *z]].reset_index(drop=True))
     read = edged.join(known, [edged.cell == known.cell, edged.state == known.state])
-    read = engine.materialise(read.select("user_id", "stratum", "weight", "what", "at", *z))
+    read = _kept(engine, read.select("user_id", "stratum", "weight", "what", "at", *z))
     table = pieces.sort_values(["stratum", "from"], ignore_index=True)
     table = table.assign(piece=table.groupby("stratum").cumcount() + 1)
     places = _places(read, ibis.memtable(table[["stratum", "from"]]))
@@ -53,6 +54,11 @@ def score_products(
     values = ibis.memtable(table.rename(columns={"stratum": "_stratum", "piece": "_piece", "from": "_from"}))
     placed = placed.left_join(values, [placed.stratum == values["_stratum"], placed.piece == values["_piece"]])
     return _products(people, placed, terms)
+
+
+def _kept(engine: Engine, table: ir.Table) -> ir.Table:
+    """A table computed once; Ibis 12 cannot keep one made of a frame on Spark, which computes it where it is read."""
+    return table if engine.dialect == "pyspark" else engine.materialise(table)
 
 
 def _places(read: ir.Table, starts: ir.Table) -> ir.Table:
@@ -68,7 +74,8 @@ def _places(read: ir.Table, starts: ir.Table) -> ir.Table:
 
 def _products(people: People, placed: ir.Table, terms: int) -> np.ndarray:
     """Scores by user, and the sums of their products over users."""
-    days = ((placed["at"] - placed["_from"]) / float(HALVES_PER_DAY)).fill_null(0.0)
+    # As floats before they are divided: Spark rounds a whole number over a decimal one.
+    days = ((placed["at"] - placed["_from"]).cast("float64") / HALVES_PER_DAY).fill_null(0.0)
     sign = (placed.what == ENTERED).ifelse(1.0, -1.0)
     event = (placed.what == EVENT).ifelse(1.0, 0.0)
     a0 = placed.a0.fill_null(0.0) + placed.rate.fill_null(0.0) * days
@@ -79,7 +86,7 @@ def _products(people: People, placed: ir.Table, terms: int) -> np.ndarray:
         tied = placed.weight * (z * placed.e0.fill_null(0.0) - placed[f"e1_{k}"].fill_null(0.0))
         at_event = z - placed[f"zbar_{k}"].fill_null(0.0) + tied
         parts[f"u_{k}"] = (sign * placed.weight * (z * a0 - a1) + event * at_event).sum()
-    scores = people.engine.materialise(placed.group_by("user_id").agg(**parts))
+    scores = _kept(people.engine, placed.group_by("user_id").agg(**parts))
     pairs = [(j, k) for j in range(terms) for k in range(j, terms)]
     sums = {f"b_{j}_{k}": (scores[f"u_{j}"] * scores[f"u_{k}"]).sum() for j, k in pairs}
     row = people.engine.fetch(scores.agg(**sums)).iloc[0]
