@@ -15,6 +15,7 @@ from microconv.plots.style import (
     MUTED,
     PALETTE,
     below,
+    fit,
     heading,
     new_axes,
     nothing,
@@ -62,10 +63,25 @@ def plot_hazard_ratios(result: Result, ax: Axes | None = None) -> Axes:
         _rows(ax, rows, [safe(term, _NAME_WIDTH) for term in shown["term"]])
         ratio_axis(ax, left, right)
         _beside(ax, shown, rows)
+        notes = _compared(shown[~micro])
         if len(table) > len(shown):
-            below(ax, f"The first {len(shown)} of {len(table)} rows; the others are in the table.", 44)
+            notes.append(f"The first {len(shown)} of {len(table)} rows; the others are in the table.")
+        if notes:
+            below(ax, "\n".join(notes), 44)
         heading(ax, title, _subtitle(result), lift=16)
     return ax
+
+
+def _compared(attributes: pd.DataFrame) -> list[str]:
+    """What the levels of attributes are compared with, as lines of text."""
+    if "reference" not in attributes:
+        return []
+    levels = attributes[attributes["term"].str.contains("=") & (attributes["reference"] != "per unit")]
+    named = {str(row["term"]).split("=")[0]: row["reference"] for row in levels.to_dict("records")}
+    if not named:
+        return []
+    said = ", ".join(f"{safe(column, 24)} {safe(level, 24)}" for column, level in named.items())
+    return [fit(f"Attributes are compared with {said}.", 110)]
 
 
 def _subtitle(result: Result) -> str:

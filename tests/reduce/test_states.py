@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,29 @@ def test_exact_counts_and_totals_are_those_of_a_loop(
         users = in_state(who, moments(who, DONE), DONE)
         assert users[f"in_{i}_1"].sum() == len({one.user for one in spells if one.state[i]})
         assert users["users"].sum() == who.at_risk == len({one.user for one in spells})
+
+
+@given(seeds, st.booleans(), st.integers(1, 4))
+@settings(max_examples=8)
+def test_ages_left_out_are_late_entries_into_the_state_of_that_time(seed: int, origin: bool, age: int) -> None:
+    rng = random.Random(seed)
+    events = random_events(rng, 30, names="AABBCXV")
+    until = max(e.time for e in events) + SECOND
+    mine, theirs = rules(origin, None)
+    enter = 2 * age * SECOND
+    found = plain.travellers(events, theirs, THINGS, until)
+    spells = plain.spells([replace(one, enter=enter) for one in found if one.stop > enter])
+    who = people(log_of(events, until), replace(mine, from_age=age * SECOND), MICROS, ())
+    assert who.at_risk == len({one.user for one in spells})
+    if not spells:
+        return
+    edged, total = counted(who, DONE)
+    expected = RiskTable.from_intervals(rows_of(spells, ()), "start", "stop", "cause", NAMES)
+    table = exact_counts(who, edged, DONE, total, 1_000_000).table
+    assert table is not None
+    columns = [column for column in table.frame.columns if column in expected.frame]
+    assert not table.frame[table.frame.columns.difference(columns)].to_numpy().any()
+    pd.testing.assert_frame_equal(table.frame[columns], expected.frame[columns], check_dtype=False, rtol=1e-12)
 
 
 @given(seeds, st.booleans(), st.sampled_from([(), ("device",)]))
