@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import io
 import math
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
@@ -157,8 +158,6 @@ class Picture:
     """A figure as PNG, drawn at twice the size of the screen; the figure itself is closed."""
 
     def __init__(self, result: Result, draw: Callable[[Result], Axes] | None = None) -> None:
-        import io
-
         import matplotlib.pyplot as plt
 
         axes = result.plot() if draw is None else draw(result)
@@ -167,7 +166,7 @@ class Picture:
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=_DPI, bbox_inches="tight", metadata={"Software": None})
         plt.close(figure)
-        self.png, self.what = buffer.getvalue(), f"Picture of {result.name}: {result.meaning}"
+        self.png, self.what = _smaller(buffer), f"Picture of {result.name}: {result.meaning}"
 
     def _repr_mimebundle_(
         self, include: object = None, exclude: object = None
@@ -177,6 +176,15 @@ class Picture:
 
     def __repr__(self) -> str:
         return self.what
+
+
+def _smaller(drawn: io.BytesIO) -> bytes:
+    """A picture with a palette: a chart has few colours, and a notebook of many pictures should stay small."""
+    from PIL import Image
+
+    packed = io.BytesIO()
+    Image.open(drawn).convert("RGB").quantize(colors=96).save(packed, format="png", optimize=True)
+    return packed.getvalue()
 
 
 def milestones(table: pd.DataFrame) -> pd.DataFrame:
