@@ -95,7 +95,8 @@ class Result:
                 rows = frame[keys].merge(gone, how="left", on=keys, indicator="_from")["_from"].eq("both").to_numpy()
             extra[name], count = _blank(frame, rows)
             hidden += count
-        note = f"{hidden} {'row' if hidden == 1 else 'rows'} about fewer than {min_cell} users are suppressed in what is written and shown."
+        rows = "1 row" if hidden == 1 else f"{hidden} rows"
+        note = f"{rows} about fewer than {min_cell} users suppressed in what is written and shown."
         return replace(self, table=table, extra=extra, warnings=[*self.warnings, note]) if hidden else self
 
     def save(self, folder: str | os.PathLike[str], *, min_cell: int = 10) -> Path:

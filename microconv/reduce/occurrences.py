@@ -47,7 +47,8 @@ def at_entry(log: EventLog, users: ir.Table, columns: Sequence[str], tz: str = "
     """
     if not columns:
         return users
-    periods = {f"by_{i}": ENTRY_PERIODS[c] for i, c in enumerate(columns) if c in ENTRY_PERIODS and c not in log.columns}
+    free = set(ENTRY_PERIODS) - set(log.columns)
+    periods = {f"by_{i}": ENTRY_PERIODS[c] for i, c in enumerate(columns) if c in free}
     read = {f"by_{i}": c for i, c in enumerate(columns) if f"by_{i}" not in periods}
     if read:
         timed = with_time(log.engine, log.table)
