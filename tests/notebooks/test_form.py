@@ -95,7 +95,7 @@ def test_outputs_are_small_clean_and_of_no_machine(path: Path, notebook: Any) ->
 
 def test_each_has_a_picture_and_tables(notebook: Any) -> None:
     kinds = [kind for cell in notebook.cells for output in cell.get("outputs", []) for kind in output.data]
-    assert kinds.count("image/png") == (8 if "mc.retention(" in "".join(c.source for c in notebook.cells) else 1)
+    assert kinds.count("image/png") == (8 if "mc.retention" in "".join(c.source for c in notebook.cells) else 1)
     assert kinds.count("text/html") >= 4
 
 
