@@ -23,6 +23,7 @@ _CONSTANT = 1e-11  # variance within risk sets, as a part of the sum of squares,
 _COLLINEAR = 1e-9  # eigenvalue of the information, scaled like a correlation, below which it is zero
 _STEP = 1e-10  # of the coefficients of covariates within [-1, 1]; Newton's next step is of the order of its square
 _ROUNDING = 1e-7  # steps below this that no longer shrink are rounding
+_FLAT = 1e-12  # as _COLLINEAR, at the maximum
 _LEAP = 8.0  # the most by which one iteration may move a linear predictor
 _LATE = 12  # iterations after which a fit that still moves is asked whether it is separated
 _FAR = 30.0  # or the width of the linear predictors that raises the question
@@ -68,14 +69,14 @@ def maximise(likelihood: Likelihood, max_iterations: int, start: Floats | None =
     basis = complement(aliased, k)
     directions: list[Floats] = []
     beta = np.zeros(k) if start is None else basis @ (basis.T @ start)
-    found = None if _suspicious(likelihood) else _newton(likelihood, basis, beta, max_iterations, doubtful=True)
+    found = None if _suspicious(likelihood) else _climb(likelihood, basis, beta, max_iterations, doubtful=True)
     while found is None:
         along = Recession(likelihood, basis).direction()
         if along is not None:
             directions.append(along)
             likelihood = likelihood.within_levels(*levels_along(likelihood, along))
             basis = complement(_free_directions(likelihood), k)
-        found = _newton(likelihood, basis, np.zeros(k), max_iterations, doubtful=along is not None)
+        found = _climb(likelihood, basis, np.zeros(k), max_iterations, doubtful=along is not None)
         if found is None and along is None:
             raise ParameterError(
                 f"The fit did not settle within max_iterations={max_iterations} steps. Give more, or look for a "
@@ -124,6 +125,14 @@ def _suspicious(likelihood: Likelihood) -> bool:
     return bool((((failing == low).all(axis=0) | (failing == high).all(axis=0)) & (low < high)).any())
 
 
+def _climb(
+    likelihood: Likelihood, basis: Floats, start: Floats, max_iterations: int, *, doubtful: bool
+) -> tuple[Floats, float, Floats] | None:
+    """The maximum by Newton's method; None where that does not settle, or only because all is flat far out."""
+    found = _newton(likelihood, basis, start, max_iterations, doubtful=doubtful)
+    return None if found is None or _flat(found[2], basis) else found
+
+
 def _newton(
     likelihood: Likelihood, basis: Floats, start: Floats, max_iterations: int, *, doubtful: bool
 ) -> tuple[Floats, float, Floats] | None:
@@ -155,6 +164,13 @@ def _newton(
         if doubtful and moved > 0.1 and (iteration >= _LATE or np.ptp(likelihood.z @ beta) > _FAR):
             return None
     return None
+
+
+def _flat(information: Floats, basis: Floats) -> bool:
+    """Whether the likelihood is flat in some direction as far as double precision can tell: no maximum, but a limit."""
+    inner = basis.T @ information @ basis
+    scale = 1 / np.sqrt(np.maximum(np.diag(inner), np.finfo(float).tiny))
+    return bool(len(inner)) and float(np.linalg.eigvalsh(inner * np.outer(scale, scale))[0]) < _FLAT
 
 
 def _step(score: Floats, information: Floats, basis: Floats) -> Floats | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,8 +13,8 @@ from microconv.counts import RiskTable, group_codes
 from microconv.errors import ParameterError
 from microconv.exposures import ExposureTable, quantile_cuts
 from microconv.stats._curves import Floats, z_value
-from microconv.stats._design import check_cause, read_design, used_columns
-from microconv.stats._fitted import HazardFit, fitted, settle
+from microconv.stats._design import Design, check_cause, read_design, used_columns
+from microconv.stats._fitted import HazardFit, Settled, fitted, settle
 from microconv.stats._likelihood import Likelihood
 from microconv.stats._risk_sets import RiskSets, Spans
 
@@ -93,7 +93,7 @@ def piecewise_exponential(
     is Breslow's likelihood with person-time in place of numbers at risk, so that only the terms are iterated over.
     Estimates, standard errors and likelihood are those of a Poisson regression on events with an indicator for
     every interval and log person-time as offset. Intervals without an event have the rate 0 and say nothing of
-    the terms; events in an interval without any person-time (all at the very moment of entry) are left out, and
+    the terms; events at the very moment of entry, with nobody's time at risk to bound their rate, are left out, and
     the notes say so.
 
     Returns a ``PiecewiseFit``: ``.table`` as ``cox``, ``.rates`` by interval. Raises ``ParameterError`` as ``cox``, and
@@ -128,18 +128,17 @@ def piecewise_exponential(
     np.add.at(person_time, where, frame["person_time_days"].to_numpy(dtype=float))
     np.add.at(d, where, frame[named].to_numpy(dtype=float).sum(axis=1))
 
-    sets = _intervals(person_time, d, stratum)
-    somebody = sets.highest(np.zeros(len(patterns), dtype=np.int64)) >= 0
-    lost = float(sets.d[~somebody].sum())
-    sets = sets.only(somebody)
     design = read_design(patterns, columns, reference, person_time.sum(axis=1))
-    likelihood = Likelihood(sets, design.covariates(patterns) / design.scale, "breslow", np.zeros(len(patterns)))
-    settled = settle(likelihood, design, max_iterations)
+    z = design.covariates(patterns) / design.scale
+    sets = _intervals(person_time, d, stratum)
+    settled, kept = _settled(sets, design, z, max_iterations)
+    lost, sets = float(sets.d.sum() - kept.d.sum()), kept
     # With its rate at its best, an interval adds d (log d - 1) to the profile.
     constant = float((sets.d * (np.log(sets.d) - 1)).sum())
     null, value = np.nan, np.nan
-    if settled.maximum is not None:
-        null, value = likelihood.value(np.zeros(len(design.terms))) + constant, settled.maximum.value + constant
+    if settled.likelihood is not None and settled.maximum is not None:
+        null = settled.likelihood.value(np.zeros(len(design.terms))) + constant
+        value = settled.maximum.value + constant
     said = (
         () if lost == 0 else (f"{lost:g} events at the moment of entry, without anybody's time at risk, are left out.",)
     )
@@ -168,6 +167,36 @@ def _exposures(
     if cuts is not None:
         raise ParameterError("cuts: an ExposureTable has its intervals already. Leave cuts out.")
     return pooled
+
+
+def _settled(sets: RiskSets, design: Design, z: Floats, max_iterations: int) -> tuple[Settled, RiskSets]:
+    """The fit, and the events that it is of.
+
+    Events of a pattern that has no time at risk in their interval (all at the very moment of entry) have no rate to
+    speak of. Usually others' time bounds the rate all the same; where it does not, such events are left out.
+    """
+
+    def attempt(kept: RiskSets) -> Settled:
+        return settle(Likelihood(kept, z, "breslow", np.zeros(len(z))), design, max_iterations)
+
+    exposed = sets.only(sets.highest(np.zeros(len(z), dtype=np.int64)) >= 0)
+    width = np.int64(len(z))
+    known = np.isin(
+        exposed.failing_event * width + exposed.failing_pattern, exposed.rest.first * width + exposed.rest.pattern
+    )
+    if known.all():
+        return attempt(exposed), exposed
+    try:
+        return attempt(exposed), exposed
+    except ParameterError:
+        proper = replace(
+            exposed,
+            failing_event=exposed.failing_event[known],
+            failing_pattern=exposed.failing_pattern[known],
+            failing=exposed.failing[known],
+        )
+        proper = proper.only(proper.d > 0)
+        return attempt(proper), proper
 
 
 def _intervals(person_time: Floats, d: Floats, stratum: np.ndarray) -> RiskSets:
