@@ -16,7 +16,8 @@ __all__ = ["Recession", "levels_along"]
 
 _BROKEN = 1e-7  # of covariates within [-1, 1]
 _ROUNDS = 200
-_MORE = 300  # comparisons added in a round
+_READ = 5_000  # events whose comparisons are read in a round, the most broken first
+_MORE = 300  # different comparisons added in a round
 
 
 class Recession:
@@ -78,7 +79,7 @@ class Recession:
         broken = np.flatnonzero((top >= 0) & (excess > _BROKEN))
         if not len(broken):
             return False
-        broken = broken[np.argsort(-excess[broken], kind="stable")]
+        broken = broken[np.argsort(-excess[broken], kind="stable")][:_READ]
         failing = (sets.fails[broken] @ likelihood.z) / sets.d[broken, None]
         rows = np.unique(np.round(likelihood.z[order[top[broken]]] - failing, 12), axis=0)
         worst = np.argsort(-(rows @ along), kind="stable")[:_MORE]

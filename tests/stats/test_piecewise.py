@@ -186,3 +186,23 @@ def test_edges_of_what_can_be_asked() -> None:
         stats.piecewise_exponential(rt, "x", [1], cause=7)
     with pytest.raises(ParameterError, match="nobody was ever at risk"):
         stats.piecewise_exponential(counted(random_users(1).iloc[:0], "x"), "x", [1])
+
+
+def test_events_at_entry_that_nobodys_time_bounds_are_left_out_and_said() -> None:
+    """Three convert at once with m and j, of which no time is seen: the likelihood would rise for ever."""
+    rows = [
+        (0.5, 1, 0, 0),
+        (0.6, 1, 1, 0),
+        (2.0, 1, 0, 0),
+        (3.0, 1, 0, 1),
+        (2.5, 0, 1, 0),
+        (4.0, 1, 1, 0),
+        (4.0, 0, 0, 1),
+    ]
+    frame = pd.DataFrame(rows, columns=["stop", "cause", "m", "j"]).assign(start=0.0)
+    at_entry = pd.DataFrame({"start": 0.0, "stop": 0.0, "cause": 1, "m": [1] * 3, "j": [1] * 3})
+    alone = stats.piecewise_exponential(counted(frame, "m", "j"), ["m", "j"], [1])
+    with pytest.warns(MicroconvWarning, match="3 events at the moment of entry"):
+        fit = stats.piecewise_exponential(counted(pd.concat([frame, at_entry]), "m", "j"), ["m", "j"], [1])
+    pd.testing.assert_frame_equal(fit.table, alone.table, rtol=1e-9)
+    assert fit.log_likelihood == pytest.approx(alone.log_likelihood, rel=1e-12)
