@@ -74,7 +74,14 @@ def test_the_page_holds_every_notebook(sample_page: Path) -> None:
         result = json.loads((sample_page.parent / name / "result.json").read_text())
         assert html.escape(result["meaning"]) in text
         assert (sample_page.parent / f"{name}.ipynb").is_file()
-    assert text.count("<img ") == len(list_notebooks())
+    pictures = [
+        output
+        for name in list_notebooks()
+        for cell in json.loads((sample_page.parent / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+    assert text.count("<img ") == len(pictures) == 2 + 8
     assert "80,358" in text or f"{mc.sample_log().rows_read:,}" in text
 
 

@@ -92,5 +92,6 @@ def _products(people: People, placed: ir.Table, terms: int) -> np.ndarray:
     row = people.engine.fetch(scores.agg(**sums)).iloc[0]
     found = np.zeros((terms, terms))
     for j, k in pairs:
-        found[j, k] = found[k, j] = float(row[f"b_{j}_{k}"])
+        # Threads add up in any order: beyond twelve digits the sum would differ from run to run.
+        found[j, k] = found[k, j] = float(f"{float(row[f'b_{j}_{k}']):.12g}")
     return found
