@@ -104,7 +104,7 @@ def fit_model(people: People, counted: Counted, question: Question) -> Model:
     with warnings.catch_warnings():  # what it cannot estimate stands in .separated and .aliased, and is said there
         warnings.simplefilter("ignore", MicroconvWarning)
         fit = _fit(counted, question, people.causes[0], terms)
-    if question.robust and np.isfinite(fit.table["coef"]).any():
+    if question.robust and fit.sharp and np.isfinite(fit.table["coef"]).any():
         fit = _robust(people, counted, question, fit, patterns)
     return Model(counted, terms, silent, fit, patterns)
 

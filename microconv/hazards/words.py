@@ -231,6 +231,11 @@ def warnings_of(told: Told) -> list[str]:
     found += _separation(told)
     found += _without_information(told)
     found += _few(table)
+    if question.robust and len(modelled := table.loc[table["interval"] == "wald", "term"]):
+        found.append(
+            f"Errors of {_listed(modelled)} are the model's, not per user: where terms have no finite estimate, one "
+            "within the other, per-user errors cannot be summed. Leave those terms out."
+        )
     found += _proportional(told)
     found += _fading(told)
     return found

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["HazardFit", "Settled", "fitted", "settle"]
 
 _FURTHEST = 60.0  # the largest logarithm of a ratio between neighbouring values at which a profile is looked for
-_NEGLIGIBLE = (40.0, 25.0, 15.0, 10.0)  # e^-40 of the hazard is nothing
+# e^-18 of a hazard is nothing, and sums of such hazards beside others keep as many digits.
+_NEGLIGIBLE = (18.0, 14.0, 10.0)
+_SHARP = 32.0  # beyond this width of the linear predictors such sums lose all digits
 _FARTHEST = 300.0  # e^300 and its inverse, and their products, are numbers
 
 
@@ -115,6 +117,17 @@ class HazardFit:
     def limit_coefficients(self) -> Floats:
         """Finite coefficients for fitted hazards and scores: far out where ``coef`` is infinite, 0 if aliased."""
         return self._settled.working
+
+    @property
+    def sharp(self) -> bool:
+        """Whether ``limit_coefficients`` leave digits enough to sum scores by ``steps``.
+
+        Not where terms are separated within what others separate: hazards then differ by more than a number holds.
+        """
+        settled = self._settled
+        if settled.likelihood is None or settled.maximum is None or not settled.maximum.directions:
+            return True
+        return bool(np.ptp(settled.likelihood.z @ (settled.working * settled.design.scale)) < _SHARP)
 
     def covariates(self, patterns: pd.DataFrame) -> Floats:
         """The centred covariates of rows of pattern columns (rows by terms)."""

@@ -64,8 +64,12 @@ def travellers(
     until: int,
     by: Sequence[str] = (),
     horizon: int | None = None,
+    early: bool = False,
 ) -> list[Traveller]:
-    """Everybody who is ever at risk; times in half microseconds since the user's own time zero."""
+    """Everybody who is ever at risk; times in half microseconds since the user's own time zero.
+
+    ``early``: micros done before time zero keep their (negative) time.
+    """
     events = list(events)
     users = by_user(events)
     found = []
@@ -77,7 +81,8 @@ def travellers(
             stop, cause = horizon, 0
         firsts = [micro.first(users[one.user]) for micro in micros]
         # One at or before time zero is done from the instant just after zero.
-        done = tuple(None if at is None else max(2 * (at - one.start), 0) for at in firsts)
+        since = [None if at is None else 2 * (at - one.start) for at in firsts]
+        done = tuple(at if at is None or early else max(at, 0) for at in since)
         found.append(Traveller(one.user, 2 * stop, cause, done, one.segment))
     return found
 
