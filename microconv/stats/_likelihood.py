@@ -102,7 +102,7 @@ class Likelihood:
             return At(w, shift, value, first, first, (second, second, second), rest, failing)
 
         def summed(parts: Floats) -> Floats:
-            return np.bincount(event, parts, minlength=self.sets.events)
+            return np.bincount(event, parts, minlength=self.sets.events).astype(float)
 
         q = (summed(second), summed(keep * second), summed(keep**2 * second))
         return At(w, shift, value, summed(first), summed(keep * first), q, rest, failing)
