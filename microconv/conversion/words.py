@@ -79,16 +79,15 @@ def meaning(found: Found) -> str:
         if len(summary) == 1 and len(known):
             one = known.iloc[0]
             text += (
-                f" Counting those whose time is not up as open, {one['probability']:.1%} "
-                f"({one['ci_low']:.1%} to {one['ci_high']:.1%}){given and f' of those{given}'} {ended} within {within}."
+                f" Counting those whose time is not up as open, {one['probability']:.1%} ({_limits(one)})"
+                f"{given and f' of those{given}'} {ended} within {within}."
             )
         elif len(known):
             ordered = known.sort_values("probability", kind="stable")
             top, bottom = ordered.iloc[-1], ordered.iloc[0]
             text += (
-                f" Within {within} it is most in {_named(top, by)} ({top['probability']:.1%}, {top['ci_low']:.1%} to "
-                f"{top['ci_high']:.1%}) and least in {_named(bottom, by)} ({bottom['probability']:.1%}, "
-                f"{bottom['ci_low']:.1%} to {bottom['ci_high']:.1%})."
+                f" Within {within} it is most in {_named(top, by)} ({top['probability']:.1%}, {_limits(top)}) and least "
+                f"in {_named(bottom, by)} ({bottom['probability']:.1%}, {_limits(bottom)})."
             )
     for p in (0.5, 0.25, 0.1):
         name = f"p{round(100 * p)}"
@@ -122,6 +121,12 @@ def spelled(days: float) -> str:
         if days >= 2 * size:
             return f"{days / size:.1f} {unit}"
     return f"{days * 86_400:.0f} seconds"
+
+
+def _limits(row: pd.Series) -> str:
+    if np.isnan(row["ci_low"]) or np.isnan(row["ci_high"]):
+        return "too few users for an interval"
+    return f"{row['ci_low']:.1%} to {row['ci_high']:.1%}"
 
 
 def _named(row: pd.Series, by: list[str]) -> str:
