@@ -86,8 +86,8 @@ def meaning(found: Found) -> str:
             ordered = known.sort_values("probability", kind="stable")
             top, bottom = ordered.iloc[-1], ordered.iloc[0]
             text += (
-                f" Within {within} it is most in {_named(top, by)} ({top['probability']:.1%}, {_limits(top)}) and least "
-                f"in {_named(bottom, by)} ({bottom['probability']:.1%}, {_limits(bottom)})."
+                f" Within {within} it is most in {_named(top, by)} ({top['probability']:.1%}, {_limits(top)}) and "
+                f"least in {_named(bottom, by)} ({bottom['probability']:.1%}, {_limits(bottom)})."
             )
     for p in (0.5, 0.25, 0.1):
         name = f"p{round(100 * p)}"
