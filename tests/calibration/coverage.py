@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from scipy.stats import beta
 from calibration.estimates import Estimate
 from calibration.worlds import WORLDS
 
-__all__ = ["BAND", "MANY_LOGS", "MOST_WITHOUT", "clopper_pearson", "coverage_table", "verdict"]
+__all__ = ["BAND", "MANY_LOGS", "MOST_WITHOUT", "clopper_pearson", "coverage_table", "read_table", "verdict"]
 
 BAND = (0.93, 0.97)
 MANY_LOGS = 2_000
@@ -105,3 +106,8 @@ def _back(scale: str, value: float) -> float:
 def as_frame(world: str, seed: int, found: Sequence[Estimate]) -> pd.DataFrame:
     """The estimates of a log as rows."""
     return pd.DataFrame(found, columns=list(Estimate._fields)).assign(world=world, seed=seed)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """The table as ``run.py`` writes it; ``null`` is the name of a world, not a missing value."""
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])

@@ -24,7 +24,7 @@ import pandas as pd
 if not __package__:  # as a script, and in its worker processes
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from calibration.coverage import as_frame, coverage_table
+from calibration.coverage import as_frame, coverage_table, read_table
 from calibration.estimates import PARTS, estimates
 from calibration.worlds import WORLDS
 
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     source = options.output / "coverage.csv"
     if options.draw:
-        table = pd.read_csv(source)
+        table = read_table(source)
     else:
         found = simulate_coverage(
             options.logs,
@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         options.output.mkdir(parents=True, exist_ok=True)
         coverage_table(found).to_csv(source, index=False)
-        table = pd.read_csv(source)  # so that the text is made of what is in the file, to the last digit
+        table = read_table(source)  # so that the text is made of what is in the file, to the last digit
     text = markdown(table)
     (options.output / "coverage.md").write_text(text, encoding="utf-8")
     figure(table, options.output / "coverage.png")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from calibration.coverage import BAND, coverage_table
+from calibration.coverage import BAND, coverage_table, read_table
 from calibration.run import simulate_coverage
 from calibration.worlds import WORLDS
 
@@ -51,7 +51,7 @@ def test_naive_formulas_fail_where_they_must(few: pd.DataFrame) -> None:
 
 
 def test_the_committed_table_is_of_what_is_estimated_today(few: pd.DataFrame) -> None:
-    committed = pd.read_csv(Path(__file__).resolve().parent / "coverage.csv")
+    committed = read_table(Path(__file__).resolve().parent / "coverage.csv")
     keys = ["world", "quantity", "term", "claimed"]
     assert committed[keys].to_numpy().tolist() == few[keys].to_numpy().tolist()
     assert committed["truth"].to_numpy() == pytest.approx(few["truth"].to_numpy(), abs=2e-6)

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import binom
 
 from calibration import worlds
-from calibration.coverage import MANY_LOGS, clopper_pearson, coverage_table, verdict
+from calibration.coverage import MANY_LOGS, clopper_pearson, coverage_table, read_table, verdict
 from calibration.estimates import Estimate
 from calibration.showing import figure, markdown
 from calibration.worlds import WORLDS
@@ -21,7 +21,7 @@ LEAST_LOGS = 250
 
 @pytest.fixture(scope="module")
 def committed() -> pd.DataFrame:
-    return pd.read_csv(HERE / "coverage.csv")
+    return read_table(HERE / "coverage.csv")
 
 
 def test_the_committed_table_rests_on_enough_logs_and_every_claim_holds(committed: pd.DataFrame) -> None:
