@@ -352,3 +352,22 @@ def test_edges(competing: tuple[str, ...]) -> None:
     assert one.summary["n"].tolist() == [1]
     one = mc.time_to_conversion(log_of(at_once[:1], observed_until=START + 20 * DAY), competing=competing)
     assert one.summary["probability"].tolist() == [1]
+
+
+@pytest.mark.parametrize("max_rows", [1_000_000, 3, 1])
+@pytest.mark.parametrize(("horizon", "users", "events"), [("20D", 7, 3), ("4D", 4, 0)])
+def test_who_leaves_at_the_age_at_which_another_is_first_seen_is_counted(
+    max_rows: int, horizon: str, users: int, events: int
+) -> None:
+    """In a risk table the two cancel; people are counted apart from it."""
+    first = pd.Timestamp("2025-01-01", tz="UTC")
+    rows = [("c", 0, "visit", 0)]
+    rows += [(f"a{i}", day, event, 0) for i in range(3) for day, event in ((0, "visit"), (5, "delete"))]
+    rows += [(f"b{i}", day, event, 1) for i in range(3) for day, event in ((6, "visit"), (9, "buy"))]
+    frame = pd.DataFrame(rows, columns=["user_id", "time", "event", "signup"])
+    for column in ("time", "signup"):
+        frame[column] = first + pd.to_timedelta(frame[column], unit="D")
+    plan = {"macros": [{"name": "buy", "event": "buy"}], "censor": ["delete"]}
+    log = mc.read_events(frame, plan=mc.Plan.model_validate(plan), observed_until="2025-02-01")
+    found = mc.time_to_conversion(log, origin_col="signup", horizon=horizon, max_rows=max_rows).summary
+    assert found[["n", "events", "censored"]].to_numpy().tolist() == [[users, events, users - events]]

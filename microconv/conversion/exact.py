@@ -53,7 +53,7 @@ def from_counts(
 ) -> Frames:
     """Curves, summary and comparisons of ``journeys``. Raises ``TooManyRows`` beyond ``max_rows`` event times."""
     counts, kept = risk_table(log, users, rule, by, max_rows)
-    sizes = users_by(log, users, by) if rule.cluster is not None else None
+    sizes = users_by(log, users, by) if rule.cluster is not None or rule.late else None
     extra: dict[str, pd.DataFrame] = {}
     compared_to = None
     with quiet():
@@ -64,6 +64,8 @@ def from_counts(
             day = read_at / MICROS_PER_DAY if read_at is not None else common_days(whole)
             extra["causes"] = all_causes(counts, rule, confidence)
             extra["naive"] = naive(counts, rule, day, confidence)
+            if rule.late:
+                extra["naive"]["n"] = summary["n"]
         if len(whole.blocks()) > 1:
             compared_to = common_days(whole) if cohorts else None
             extra |= _between_segments(counts, rule, read_at, confidence, compared_to)

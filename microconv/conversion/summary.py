@@ -71,7 +71,8 @@ def summarise(
 ) -> pd.DataFrame:
     """One row per segment: size, events, the probability at the horizon, quantiles and restricted mean of the time.
 
-    ``users`` says how many each segment has, where they are counted more than once.
+    ``users`` says how many each segment has where ``counts`` do not: where users are counted more than once, and under
+    late entry, where who leaves at the age at which another comes cancels out of a risk table.
     """
     whole, target = pooled(counts, rule), rule.target.name
     by = list(whole.pattern_cols)
@@ -82,11 +83,13 @@ def summarise(
         summary["n"] = entered
     else:
         summary["n"] = [users[tuple(block[column].iloc[0] for column in by)] for block in blocks]
+    if rule.cluster is not None:
         summary["waits"] = entered
     summary["events"] = [int(block[f"d_{target}"].sum()) for block in blocks]
     for end in rule.competing:
         summary[f"events_{end.name}"] = [int(block[f"d_{end.name}"].sum()) for block in blocks]
-    summary["censored"] = [int(block["censored"].sum()) for block in blocks]
+    ended = summary[["events", *[f"events_{end.name}" for end in rule.competing]]].sum(axis=1)
+    summary["censored"] = summary["waits" if rule.cluster is not None else "n"] - ended
     summary["observed_days"] = [float(block["time_days"].iloc[-1]) for block in blocks]
     if read_at is not None:
         summary["horizon_days"] = read_at / MICROS_PER_DAY
