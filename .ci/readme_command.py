@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 README = Path(__file__).resolve().parent.parent / "README.md"
-_LAST_PROGRAM = {"report": "microconv report", "test": "pytest"}
+_LAST_PROGRAM = {"report": "microconv report", "test": "pytest -n auto"}
 
 
 def commands(text: str) -> dict[str, str]:

@@ -68,7 +68,7 @@ def test_the_readme_has_two_commands_of_one_line() -> None:
     found = _load(ROOT / ".ci" / "readme_command.py").commands(_text("README.md"))
     assert found == {
         "report": "pip install . && microconv report",
-        "test": 'pip install ".[test]" && pytest',
+        "test": 'pip install ".[test]" && pytest -n auto',
     }
 
 
