@@ -84,6 +84,9 @@ def test_late_entry_is_r_s_surv_with_two_times() -> None:
     np.testing.assert_allclose(1 - ours["probability"], theirs["survival"], rtol=1e-9)
     np.testing.assert_allclose(1 - ours["ci_high"], theirs["lower"], rtol=1e-6)
     np.testing.assert_allclose(1 - ours["ci_low"], theirs["upper"], rtol=1e-6)
+    # One cause's Aalen-Johansen has the same error; several causes' differ from R's (tests/stats/test_clusters.py).
+    alone = mc.stats.probability_at(mc.stats.aalen_johansen(result.risk_table), theirs["time"].tolist())
+    np.testing.assert_allclose(alone["se"], theirs["se"], rtol=1e-6)
     assert result.summary["n"].iloc[0] == len(heart)
     assert result.risk_table is not None
     whole = result.risk_table.frame["person_time_days"].sum()
@@ -105,6 +108,19 @@ def test_a_handful_at_risk_at_young_ages_is_a_warning_that_offers_a_later_age() 
     assert later.summary[["n", "events"]].iloc[0].tolist() == [40, 10]
     assert later.table["probability"].iloc[-1] == pytest.approx(10 / 40)
     assert any("2 of 42 users ended, or were watched no longer than, that age" in text for text in later.assumptions)
+
+
+def test_censored_under_late_entry_is_net_of_who_enters_at_the_same_age() -> None:
+    """Two are censored at age 5, where one enters: the table counts one, the summary people."""
+    rows = [("a", 0.0, 1.0, 5.0, "left"), ("b", 0.0, 1.0, 5.0, "left"), ("c", 0.0, 5.0, 8.0, "left")]
+    rows += [("d", 0.0, 1.0, 7.0, "purchase")]
+    events = [(user, seen, "visit", START.isoformat()) for user, _, seen, _, _ in rows]
+    events += [(user, end, what, None) for user, _, _, end, what in rows]
+    plan = {"macros": [{"name": "buy", "event": "purchase"}], "censor": ["left"]}
+    log = log_of(events, "user_id day event signed_up_at", plan=plan, observed_until="2026-03-01")
+    result = mc.time_to_conversion(log, origin_col="signed_up_at")
+    assert result.table.set_index("time_days")["censored"].loc[5.0] == 1
+    assert result.summary[["n", "censored"]].iloc[0].tolist() == [4, 3]
 
 
 def test_who_is_left_out_by_late_entry_is_counted_and_said() -> None:

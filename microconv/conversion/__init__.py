@@ -92,10 +92,12 @@ def time_to_conversion(
     the microsecond.
 
     ``.table``, per segment: ``time_days, probability`` (1 - Kaplan-Meier; Aalen-Johansen with competing ends) with
-    ``ci_low, ci_high`` (log-log), ``at_risk, events, censored``. ``.summary``, per segment: ``n`` users, ``events``,
+    ``ci_low, ci_high`` (log-log), ``at_risk, events, censored``; under late entry ``censored`` is less those who enter
+    at the same age, and not below 0 (``.summary`` counts people). ``.summary``, per segment: ``n`` users, ``events``,
     ``censored``, ``observed_days``, the ``probability`` at ``horizon_days`` (the horizon, else the plan's), the days by
     which 10, 25, 50, 75 % of all users have converted, and ``rmst_days``, the mean days before converting up to the
-    horizon, with intervals; NaN where the curve does not come that far. With ``repeat="each"`` there are ``waits``
+    horizon, with intervals; NaN where the curve does not come that far, and where neither ``horizon`` nor the plan
+    says how far. With ``repeat="each"`` there are ``waits``
     beside ``n`` users, and shares, days and numbers at risk are of waits. ``.risk_table``: the counts.
 
     With competing ends, ``.causes``: the cumulative incidence of every end (``cause, time_days, probability, se,
@@ -105,6 +107,8 @@ def time_to_conversion(
     (``test, cause, chi2, degrees_of_freedom, p_value, rho``); ``.pairs`` (up to 20 segments): the log-rank test of each
     pair (``group_a, group_b, chi2, p_value, p_adjusted``) and the difference in mean days, a less b
     (``rmst_difference_days, rmst_ci_low_days, rmst_ci_high_days, rmst_p_value, rmst_p_adjusted``), adjusted by Holm.
+    Errors of shares are Greenwood's; those of competing ends under late entry differ by some percent from R's (see
+    ``mc.stats.aalen_johansen``).
     Entry cohorts are compared up to the last day that each of them was observed, and no farther (in ``.pairs``: that
     both of the pair were, ``compared_days``). With ``repeat="each"`` there are the differences in mean days alone: the
     tests take waits to be independent.

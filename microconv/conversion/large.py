@@ -11,7 +11,7 @@ import pandas as pd
 
 from microconv.conversion.comparisons import mean_differences
 from microconv.conversion.exact import Frames
-from microconv.conversion.summary import LEVELS, limit_of_all, limit_of_none
+from microconv.conversion.summary import AT_HORIZON, LEVELS, MEAN, limit_of_all, limit_of_none
 from microconv.durations import MICROS_PER_DAY
 from microconv.reduce import curves as engine
 from microconv.reduce.risk import JourneyRule
@@ -128,6 +128,7 @@ def _summary(
     summary["censored"] = sizes["censored"].astype(int)
     summary["observed_days"] = sizes["last"] / MICROS_PER_DAY
     known = np.ones(len(sizes), dtype=bool)
+    summary[list(AT_HORIZON)] = math.nan
     if read_at is not None:
         day = read_at / MICROS_PER_DAY
         summary["horizon_days"] = day
@@ -140,15 +141,13 @@ def _summary(
     for i, level in enumerate(LEVELS):
         for kind, suffix in (("share", ""), ("low", "_ci_low"), ("high", "_ci_high")):
             summary[f"p{round(100 * level)}{suffix}_days"] = found[f"{i}_{kind}"].to_numpy(dtype=float)
+    summary[list(MEAN)] = math.nan
     if read_at is not None:
         area = engine.areas(sums, read_at)
         mean = np.where(known, day - area["lost"], np.nan)
         width = z * np.sqrt(np.maximum(area["variance"].to_numpy(), 0.0))
-        summary["rmst_days"], summary["rmst_ci_low_days"], summary["rmst_ci_high_days"] = (
-            mean,
-            mean - width,
-            mean + width,
-        )
+        for name, values in zip(MEAN, (mean, mean - width, mean + width), strict=True):
+            summary[name] = values
     return summary
 
 

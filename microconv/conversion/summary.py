@@ -18,9 +18,22 @@ from microconv.stats.competing import aalen_johansen, probability_at, time_lost
 from microconv.stats.survival import kaplan_meier, survival_at
 from microconv.stats.times import quantiles, rmst
 
-__all__ = ["COLUMNS", "LEVELS", "curves", "limit_of_all", "limit_of_none", "pooled", "quiet", "summarise"]
+__all__ = [
+    "AT_HORIZON",
+    "COLUMNS",
+    "LEVELS",
+    "MEAN",
+    "curves",
+    "limit_of_all",
+    "limit_of_none",
+    "pooled",
+    "quiet",
+    "summarise",
+]
 
 LEVELS = (0.1, 0.25, 0.5, 0.75)
+AT_HORIZON = ("horizon_days", "probability", "ci_low", "ci_high")  # NaN where nothing says how far to read
+MEAN = ("rmst_days", "rmst_ci_low_days", "rmst_ci_high_days")
 _FLAT = 1.5e-8  # sums of fractions this near are one value
 COLUMNS = (
     "time_days probability ci_low ci_high at_risk events censored n waits entered person_time_days observed_days "
@@ -91,12 +104,14 @@ def summarise(
     ended = summary[["events", *[f"events_{end.name}" for end in rule.competing]]].sum(axis=1)
     summary["censored"] = summary["waits" if rule.cluster is not None else "n"] - ended
     summary["observed_days"] = [float(block["time_days"].iloc[-1]) for block in blocks]
+    summary[list(AT_HORIZON)] = math.nan  # the columns do not depend on whether there is a horizon
     if read_at is not None:
         summary["horizon_days"] = read_at / MICROS_PER_DAY
         for name, values in _at_horizon(counts, rule, read_at / MICROS_PER_DAY, confidence).items():
             summary[name] = values
     for name, values in _quantiles(counts, rule, confidence).items():
         summary[name] = values
+    summary[list(MEAN)] = math.nan
     if read_at is not None:
         for name, values in _mean(counts, rule, read_at / MICROS_PER_DAY, confidence).items():
             summary[name] = values
@@ -112,9 +127,7 @@ def _mean(counts: RiskTable, rule: JourneyRule, day: float, confidence: float) -
     else:
         area = rmst(counts, day, confidence, cluster=rule.cluster)
         mean, low, high = area["estimate"], area["ci_low"], area["ci_high"]
-    return {
-        "rmst_days": mean.to_numpy(), "rmst_ci_low_days": low.to_numpy(), "rmst_ci_high_days": high.to_numpy()
-    }  # fmt: skip
+    return dict(zip(MEAN, (mean.to_numpy(), low.to_numpy(), high.to_numpy()), strict=True))
 
 
 def _at_horizon(counts: RiskTable, rule: JourneyRule, day: float, confidence: float) -> dict[str, np.ndarray]:

@@ -33,8 +33,11 @@ def aalen_johansen(
     Returns one block of rows per pattern and cause, pattern columns first: ``cause`` (its label), ``time_days``,
     ``probability`` by that time, ``se``, ``ci_low``, ``ci_high``; no row when ``rt`` has no cause. Ties are exact, no
     time is moved. The error is Greenwood's for several causes (multinomial increments): on right-censored
-    times it is that of R's multi-state ``survfit``. The interval is symmetric in log(-log(1 - probability)), so that
-    one cause alone gives one minus the Kaplan-Meier interval; (0, 0) before the cause's first event, NaN at one.
+    times it is that of R's multi-state ``survfit``. Under late entry R's is the infinitesimal jackknife, which needs to
+    know who came when and left when, as counts do not: the two differ by some percent, more where few are at risk, to
+    either side. There ``cluster`` with a value per user gives R's. The interval is symmetric in
+    log(-log(1 - probability)), so that one cause alone gives one minus the Kaplan-Meier interval; (0, 0) before the
+    cause's first event, NaN at one.
 
     Raises ``ParameterError`` on an empty table, an unknown cluster column or an impossible confidence. Warns with
     ``MicroconvWarning`` where late entry ends a curve early, and where a pattern has few clusters. Aalen and Johansen
