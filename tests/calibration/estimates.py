@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 import microconv as mc
-from calibration import worlds
+from calibration import outside, worlds
 from calibration.worlds import AT_DAYS, MACRO, OTHER_END
 from microconv import RiskTable, stats
 from microconv.simulate import SimulatedLog
@@ -25,8 +25,9 @@ _DEVICE, _OTHER_DEVICE = "mobile", "desktop"
 class Estimate(NamedTuple):
     """An estimate with its 95 % interval; NaN where the method gives none, an infinite limit where it is open.
 
-    ``claim``: ``"yes"`` (the coverage is claimed), ``"at least"`` (claimed to be no lower) or ``"no"`` (a naive formula
-    or a wrong question, which stands beside for comparison). ``scale``: where the interval is symmetric, or nearly.
+    ``claim``: ``"yes"`` (the coverage is claimed), ``"at least"`` (claimed to be no lower) or ``"no"`` (a naive
+    formula, a wrong question or a wrong assumption, which stands beside for comparison). ``scale``: where the interval
+    is symmetric, or nearly.
     """
 
     quantity: str
@@ -249,8 +250,19 @@ def _eventual(name: str, seed: int, users: int) -> Iterator[Estimate]:
     yield _chance("eventual share, by the share converted so far", MACRO, "no", truth, *so_far)
 
 
+def _outside(name: str, seed: int, users: int) -> Iterator[Estimate]:
+    """The eventual share where the delay is of another family; no interval where the plateau is refused."""
+    if name != outside.WORLD:
+        return
+    for delay in outside.DELAYS:
+        row = mc.eventual_conversion(outside.log_of(delay, seed, users)).table.iloc[0]
+        found = [row[column] for column in ("share", "ci_low", "ci_high")]
+        yield _chance(f"eventual share ({delay.name}: outside the family)", MACRO, "no", outside.SHARE, *found)
+
+
 PARTS: dict[str, Callable[[str, int, int], Iterator[Estimate]]] = {
     "curves": _curves,
     "hazards": _hazards,
     "eventual": _eventual,
+    "outside": _outside,
 }

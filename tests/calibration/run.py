@@ -62,7 +62,8 @@ def simulate_coverage(
     with context.Pool(processes or os.cpu_count() or 1) as pool:
         started = time.monotonic()
         for number, frame in enumerate(pool.imap_unordered(_work, jobs, chunksize=4), start=1):
-            frames.append(frame)
+            if len(frame):  # not every part has something to say of every world
+                frames.append(frame)
             if number % _OFTEN and number != len(jobs):
                 continue
             if kept is not None:

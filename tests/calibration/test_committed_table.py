@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, fisk, lognorm
 
-from calibration import worlds
+from calibration import outside, worlds
 from calibration.coverage import MANY_LOGS, clopper_pearson, coverage_table, read_table, verdict
 from calibration.estimates import Estimate
 from calibration.showing import figure, markdown
 from calibration.worlds import WORLDS
 
 HERE = Path(__file__).resolve().parent
-LEAST_LOGS = 250
+LEAST_LOGS = 500
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +34,9 @@ def test_the_committed_table_rests_on_enough_logs_and_every_claim_holds(committe
 def test_the_committed_verdicts_follow_from_the_counts(committed: pd.DataFrame) -> None:
     for row in committed.to_dict("records"):
         assert row["verdict"] == verdict(row["claimed"], row["covered"], row["logs"], row["without"]), row
+        if row["logs"] == 0:  # refused in every log: there is no coverage to speak of
+            assert np.isnan([row["coverage"], row["cp_low"], row["cp_high"]]).all()
+            continue
         assert row["coverage"] == pytest.approx(row["covered"] / row["logs"], abs=1e-6)
         assert (row["cp_low"], row["cp_high"]) == pytest.approx(clopper_pearson(row["covered"], row["logs"]), abs=1e-6)
 
@@ -102,7 +105,38 @@ def test_the_scales_are_those_of_the_intervals() -> None:
     assert row["spread"] == pytest.approx(np.log(4) / np.sqrt(2), abs=1e-6)
 
 
+def test_what_lies_outside_the_family_is_not_claimed_and_its_refusals_are_shown(committed: pd.DataFrame) -> None:
+    beyond = committed[committed["quantity"].str.contains("outside the family")]
+    assert set(beyond["claimed"]) == {"no"}
+    assert len(beyond) == len(outside.DELAYS)
+    text = markdown(committed)
+    for row in beyond.to_dict("records"):
+        assert row["truth"] == outside.SHARE
+        assert f"refused in {row['without'] / (row['logs'] + row['without']):.0%} of the logs" in text
+    # Refused everywhere: no coverage, no error, no claim that could fail.
+    nan = float("nan")
+    rows = [Estimate(quantity, "purchase", "no", "cloglog", 0.5, nan, nan, nan) for quantity in beyond["quantity"]]
+    refused = coverage_table(pd.DataFrame(rows).assign(world="null", seed=1))
+    assert refused[["logs", "without"]].to_numpy().tolist() == [[0, 1]] * 2
+    assert markdown(refused).count("refused in 100% of the logs\n") == 2
+
+
 # The truths, by formulas where a world has them.
+
+
+def test_the_delays_outside_the_family_are_those_of_their_names() -> None:
+    share = np.linspace(0.01, 0.99, 25)
+    logistic, normal = outside.DELAYS
+    assert logistic.quantile(share) == pytest.approx(fisk.ppf(share, 1.3, scale=4.0), rel=1e-12)
+    assert normal.quantile(share) == pytest.approx(lognorm.ppf(share, 1.5, scale=4.0), rel=1e-12)
+    # Beyond the longest observation: a slow tail, which observation does not see the end of.
+    assert fisk.sf(61, 1.3, scale=4.0) == pytest.approx(0.028, abs=5e-4)
+    assert lognorm.sf(61, 1.5, scale=4.0) == pytest.approx(0.035, abs=5e-4)
+    log = outside.log_of(logistic, seed=1, users=4_000)
+    converted = int(log.event_counts["purchase"])
+    entered = np.linspace(0, 60, 6_001)
+    expected = 4_000 * outside.SHARE * float(fisk.cdf(61 - entered, 1.3, scale=4.0).mean())
+    assert abs(converted - expected) < 4 * np.sqrt(expected)
 
 
 def test_truths_by_formula() -> None:
