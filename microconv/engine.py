@@ -60,6 +60,7 @@ _FROM_MICROS = {
     "bigquery": "TIMESTAMP_MICROS",
     "clickhouse": "fromUnixTimestamp64Micro",
 }
+_MD5 = {"duckdb": "md5", "pyspark": "md5", "databricks": "md5", "snowflake": "md5", "postgres": "md5"}
 _LOCAL_TO_UTC: dict[str, Callable[[Any, str], Any]] = {
     "duckdb": lambda time, tz: _builtin("timezone", "timestamp('UTC')", 2)(tz, time),
     "pyspark": lambda time, tz: _later(time, tz),
@@ -197,6 +198,15 @@ class Engine:
                 f"time_format={shorten(repr(pattern))} is no strptime pattern such as '%d/%m/%Y %H:%M': "
                 f"{shorten(str(error).splitlines()[0], 200)}"
             ) from error
+
+    def digest(self, value: ir.Value) -> ir.StringValue:
+        """The md5 of a value's text as 32 hexadecimal digits, by which users are told apart alike on every engine."""
+        text = value.cast("string")
+        if self.dialect in _MD5:
+            return _builtin(_MD5[self.dialect], "string")(text)
+        if self.dialect == "bigquery":
+            return _builtin("TO_HEX", "string")(_builtin("MD5", "binary")(text))
+        return _builtin("lower", "string")(_builtin("hex", "string")(_builtin("MD5", "binary")(text)))
 
     def materialise(self, expr: ir.Table) -> ir.Table:
         """Compute a table once and keep it in the engine for as long as it is used."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import gc
+import hashlib
 import os
 import subprocess
 import sys
@@ -187,6 +188,35 @@ def test_spark_reads_the_same_times(duck: Engine, spark: Any) -> None:
     spark._session.createDataFrame(pd.DataFrame({"micros": micros})).createOrReplaceTempView("micros")
     found = round_trip(there, spark.table("micros"))
     assert found["back"].tolist() == found["micros"].tolist()
+
+
+def digests(engine: Engine, table: Any) -> dict[str, str]:
+    found = engine.fetch(table.select("name", digest=engine.digest(table.name)))
+    return dict(zip(found["name"], found["digest"], strict=True))
+
+
+USERS = ["a", "", "u1", "Zoë", "漢字 ' \\"]
+MD5 = {name: hashlib.md5(name.encode()).hexdigest() for name in USERS}
+
+
+def test_digests_are_md5_of_the_text(duck: Engine) -> None:
+    assert digests(duck, duck.backend.create_table("digested", pd.DataFrame({"name": USERS}))) == MD5
+    number = duck.backend.execute(duck.digest(ibis.literal(17)))
+    assert number == hashlib.md5(b"17").hexdigest()
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_digests_are_hexadecimal_digits_in_every_dialect(dialect: str) -> None:
+    engine = sketch_engine(dialect)
+    sql = engine.sql(ibis.table({"name": "string"}, name="users").select(digest=engine.digest(ibis._.name)))
+    assert "MD5(" in sql.upper()
+    assert ("HEX(" in sql) == (dialect in ("bigquery", "clickhouse"))  # there md5 returns bytes
+
+
+@pytest.mark.spark
+def test_digests_on_spark(spark: Any) -> None:
+    spark._session.createDataFrame(pd.DataFrame({"name": USERS})).createOrReplaceTempView("digested")
+    assert digests(Engine(spark, "pyspark"), spark.table("digested")) == MD5
 
 
 def test_patterns_of_the_caller(duck: Engine) -> None:

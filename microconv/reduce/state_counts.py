@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from microconv.reduce.entrants import People
 
-__all__ = ["Counts", "event_cuts", "exact_counts", "exposure_counts"]
+__all__ = ["Counts", "event_cuts", "event_times", "exact_counts", "exposure_counts", "interval"]
 
 _SLICES = 32  # of the event times, between which spells are compacted side by side
 
@@ -54,7 +54,7 @@ def exact_counts(people: People, edged: ir.Table, layout: Layout, total: Totals,
     if total.edges <= max_rows:
         grouped = edged.group_by(keys).agg(n=edged.count())
         return Counts(_risk_table(people, layout, engine.fetch(grouped)), "each time as it is")
-    slices = _event_times(people, edged.filter(edged.what >= EVENT), _SLICES)
+    slices = event_times(people, edged.filter(edged.what >= EVENT), _SLICES)
     moved = _compacted(edged, slices)
     if _rows(people, moved.select("cell", "state", "at").distinct()) > max_rows:
         return Counts(None, "")
@@ -70,10 +70,10 @@ def event_cuts(people: People, edged: ir.Table, bins: int) -> list[int]:
     """
     happened = edged.filter(edged.what == EVENT)
     first = [1] if _rows(people, happened.filter(happened["at"] == 0)) else []
-    return [*first, *_event_times(people, happened, bins)]
+    return [*first, *event_times(people, happened, bins)]
 
 
-def _event_times(people: People, happened: ir.Table, bins: int) -> list[int]:
+def event_times(people: People, happened: ir.Table, bins: int) -> list[int]:
     """Event times that cut the events after time zero into ``bins`` of about equal number."""
     by_time = happened.filter(happened["at"] > 0).group_by("at").agg(n=ibis._.count())
     so_far = ibis.window(order_by=by_time["at"], rows=(None, 0))
@@ -98,7 +98,7 @@ def exposure_counts(people: People, edged: ir.Table, layout: Layout, cuts: list[
     ``PT(k, p) = width_k N(p) + sum over spells starting in k of (b_k - start) - sum over spells stopping in k of
     (b_k - stop)``, N being the spells open at the interval's start.
     """
-    placed = edged.mutate(bin=_interval(edged["at"], cuts))
+    placed = edged.mutate(bin=interval(edged["at"], cuts))
     frame = people.engine.fetch(summed(placed, ["cell", "state", "bin"]))
     last = _last_time(people, edged, cuts)
     edges_at = np.array([0, *cuts, last], dtype=object)
@@ -141,14 +141,14 @@ def _days(halves: np.ndarray) -> np.ndarray:
     return np.asarray([half / HALVES_PER_DAY for half in halves], dtype=float)
 
 
-def _interval(at: ir.IntegerValue, cuts: list[int]) -> ir.IntegerValue:
+def interval(at: ir.IntegerValue, cuts: list[int]) -> ir.IntegerValue:
     """The number of the interval (a, b] that a time lies in."""
     return reduce(add, [(at > cut).cast("int64") for cut in cuts], ibis.literal(0, "int64"))
 
 
 def _compacted(edged: ir.Table, slices: list[int]) -> ir.Table:
     """Edges without an event moved back to the last event time; ``slices`` are event times."""
-    placed = edged.mutate(slice=_interval(edged["at"], slices))
+    placed = edged.mutate(slice=interval(edged["at"], slices))
     event = (placed.what >= EVENT).ifelse(placed["at"], ibis.null("int64"))
     so_far = ibis.range_window(group_by=placed.slice, order_by=placed["at"], preceding=None, following=0)
     known = placed.mutate(before=event.max().over(so_far))
