@@ -14,6 +14,7 @@ _PUBLIC = {
     "adjust_p_values": "microconv.stats.multiplicity",
     "cox": "microconv.stats.cox_fit",
     "CoxFit": "microconv.stats.cox_fit",
+    "credit": "microconv.stats.crediting",
     "CureFit": "microconv.stats.cure",
     "gray_test": "microconv.stats.gray",
     "kaplan_meier": "microconv.stats.survival",
