@@ -9,7 +9,7 @@ import pandas as pd
 
 from microconv.errors import ParameterError, shorten
 from microconv.journeys import journey_rule
-from microconv.reduce.risk import JourneyRule, journeys, population, risk_table
+from microconv.reduce.risk import PART_OF_THE_USERS, JourneyRule, journeys, population, risk_table
 from microconv.results import Result
 from microconv.stats.plateau import CURVES, FITS, LEAST_EVENTS, MOST_OPEN, NAMES, PLATEAUS, plateaus
 from microconv.stats.watched import LEAST_SHARE, LEAST_USERS
@@ -39,7 +39,9 @@ def eventual_conversion(
 
     * ``by``: attributes at entry, one row per combination; ``entry_day``, ``entry_week``, ``entry_month`` (in zone
       ``tz``) are entry cohorts.
-    * ``target``, ``origin``, ``competing``, ``confidence``, ``max_rows``: as in ``mc.time_to_conversion``.
+    * ``target``, ``origin``, ``competing``, ``confidence``: as in ``mc.time_to_conversion``.
+    * ``max_rows``: beyond so many counts, the times of censored users are put together. Beyond so many times with a
+      conversion or another end there is an error: the model needs them all.
     * ``family``: of the delay of those who convert in the end; the other family checks it.
 
     At risk: every user from the origin on, up to and including the first of the target, a competing end, one of the
@@ -61,8 +63,8 @@ def eventual_conversion(
     observed curve and the fitted one (NaN where refused) over time. ``.fits``: the fits that were judged, refused or
     not; a share that ``method`` refuses is not to be quoted from there.
 
-    Raises ``ParameterError`` for parameters that do not fit the log, nobody at risk, and over 200 segments. The model
-    is Boag's (1949) and Farewell's (1982), ``mc.stats.mixture_cure``.
+    Raises ``ParameterError`` for parameters that do not fit the log, nobody at risk, over 200 segments, and more than
+    ``max_rows`` event times. The model is Boag's (1949) and Farewell's (1982), ``mc.stats.mixture_cure``.
 
     >>> import microconv as mc
     >>> found = mc.eventual_conversion(mc.sample_log())
@@ -86,7 +88,7 @@ def eventual_conversion(
         raise ParameterError(
             f"by={segments} has {people['segments']:,} segments, over {_MOST_SEGMENTS}. Choose a coarser attribute."
         )
-    counts, kept = risk_table(log, users, rule, segments, max_rows)
+    counts, kept = risk_table(log, users, rule, segments, max_rows, mend=PART_OF_THE_USERS)
     found = plateaus(counts, rule.target.name, family, confidence)
     return Result(
         name="eventual_conversion",

@@ -13,7 +13,7 @@ from microconv.durations import MICROS_PER_DAY, Duration, format_duration, momen
 from microconv.errors import ParameterError, unknown_name
 from microconv.journeys import journey_rule
 from microconv.reduce.held_back import became_of, first_start, known_at
-from microconv.reduce.risk import JourneyRule, journeys, population, risk_table
+from microconv.reduce.risk import PART_OF_THE_USERS, JourneyRule, journeys, population, risk_table
 from microconv.results import Result
 from microconv.stats.backtest import BACKTEST, RELIABILITY, judge
 from microconv.stats.competing import aalen_johansen, probability_at
@@ -31,6 +31,7 @@ __all__ = ["forecast"]
 _PERIODS = {"day": "entry_day", "week": "entry_week", "month": "entry_month"}
 _MOST_COHORTS = 2_000
 _DRIFT = 0.01
+_MEND = f"shorten the horizon, or {PART_OF_THE_USERS}"
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,9 @@ def forecast(
     * ``by``: attributes at entry; each segment has a curve of its own.
     * ``holdback``: the back-test forgets this much time at the end of the log; None: the horizon, at most a third of
       the log; ``"0D"``: no back-test.
-    * ``target``, ``origin``, ``competing``, ``confidence``, ``max_rows``: as in ``mc.time_to_conversion``.
+    * ``target``, ``origin``, ``competing``, ``confidence``: as in ``mc.time_to_conversion``.
+    * ``max_rows``: beyond so many counts, the times of censored users are put together. Beyond so many times with a
+      conversion or another end there is an error.
 
     A user is open who has not converted nor ended otherwise and is younger than the horizon at ``observed_until``; the
     plan's ``censor`` events end observation, and of those users nothing is expected. The chance of who is open at age
@@ -83,7 +86,8 @@ def forecast(
     ``predicted`` (by the horizon, or by the end of the log) with ``ci_low, ci_high``, ``actual``, ``error, inside``;
     ``.backtest_total``: all; ``.reliability``: predicted and observed share by bins of the predicted chance.
 
-    Raises ``ParameterError`` for parameters that do not fit the log, nobody at risk, and a holdback as long as the log.
+    Raises ``ParameterError`` for parameters that do not fit the log, nobody at risk, a holdback as long as the log, and
+    more than ``max_rows`` event times.
 
     >>> import microconv as mc
     >>> found = mc.forecast(mc.sample_log(), horizon="30D", cohort="month")
@@ -127,7 +131,7 @@ def forecast(
         horizon_days=rule.horizon / MICROS_PER_DAY,
         confidence=confidence,
     )
-    counts, kept = risk_table(log, users, told, columns, max_rows)
+    counts, kept = risk_table(log, users, told, columns, max_rows, mend=_MEND)
     found = forecast_counts(counts, segments, setting)
     tested = _backtest(log, users, told, segments, setting, holdback, max_rows)
     drift = _drift(counts, segments, setting)
@@ -215,7 +219,7 @@ def _backtest(
     outcome = became_of(log, users, columns, until - held, until, told.horizon, max_rows)
     if outcome.empty:
         return _Judged(held, *frames, why_not="Nobody was open when the held-back time began: there is no back-test.")
-    known, _ = risk_table(log, before, told, columns, max_rows)
+    known, _ = risk_table(log, before, told, columns, max_rows, mend=_MEND)
     reliability, cohorts, whole = judge(known, outcome, segments, setting)
     left = int(whole["not_judged"].iloc[0])
     note = ""

@@ -259,7 +259,8 @@ def _meaning(total: pd.DataFrame, segments: list[str], rule: RetentionRule) -> s
     """Two or three sentences that a marketer can read."""
     users = int(total.loc[total["period"] == 0, "users"].sum())
     unit, since = _unit(rule), f"the first {rule.origin.name}" if rule.origin is not None else "entry"
-    start = f"{users:,} users in cohorts by {rule.cohort} of {since}, days in zone {rule.tz}."
+    who = f"{users:,} {'user' if users == 1 else 'users'}"
+    start = f"{who} in cohorts by {rule.cohort} of {since}, days in zone {rule.tz}."
     known = total[(total["period"] > 0) & (total["observed"] > 0)]
     if known.empty:
         return f"{start} No {unit} after the first was observed to its end: nothing can be said of coming back yet."

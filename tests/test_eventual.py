@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -156,6 +158,24 @@ class TestInvariances:
         one, two = mc.eventual_conversion(log).table.iloc[0], mc.eventual_conversion(log, max_rows=500).table.iloc[0]
         assert one["share"] == pytest.approx(two["share"], abs=0.002)
         assert one["observed_share"] == pytest.approx(two["observed_share"], abs=0.002)
+
+    def test_beyond_max_rows_event_times_the_message_says_how_to_mend_and_is_right(self, log: EventLog) -> None:
+        with pytest.raises(mc.ParameterError) as raised:
+            mc.eventual_conversion(log, max_rows=100)
+        said = re.fullmatch(
+            r"The exact table of counts has ([\d,]+) rows, .* more than max_rows=100\. Raise max_rows to \1 or more, "
+            r"if the memory holds them, or take a part of the users: log\.filter\(start=.*log\.filter\(users=.*\.",
+            str(raised.value),
+        )
+        assert said is not None
+        rows = int(said[1].replace(",", ""))
+        known = mc.eventual_conversion(log).table["observed_share"].item()
+        enough = mc.eventual_conversion(log, max_rows=rows).table["observed_share"].item()
+        assert enough == pytest.approx(known, abs=0.002)  # a reliable day that censored users may move a little
+        with pytest.raises(mc.ParameterError, match="more than max_rows"):
+            mc.eventual_conversion(log, max_rows=rows - 1)
+        sample = log.filter(users=sorted(log.engine.fetch(log.table.select("user_id").distinct())["user_id"])[:50])
+        assert mc.eventual_conversion(sample, max_rows=100).table["n"].item() == 50
 
 
 class TestBadInput:

@@ -157,6 +157,15 @@ class TestInvariances:
         with pytest.raises(mc.ParameterError, match="more than max_rows=10"):
             became_of(*given, max_rows=10)
 
+    @pytest.mark.parametrize("holdback", ["0D", "20D"])
+    def test_beyond_max_rows_event_times_the_message_says_how_to_mend(self, log: EventLog, holdback: str) -> None:
+        mend = r"Raise max_rows to [\d,]+ or more.*, or shorten the horizon, or take a part of the users"
+        with pytest.raises(mc.ParameterError, match=mend) as raised:
+            mc.forecast(log, holdback=holdback, max_rows=100)
+        rows = int(str(raised.value).split("Raise max_rows to ")[1].split(" ")[0].replace(",", ""))
+        found = mc.forecast(log, holdback="0D", max_rows=rows).total
+        pd.testing.assert_frame_equal(found, mc.forecast(log, holdback="0D").total, rtol=1e-3)
+
     def test_cohorts_in_a_time_zone(self, log: EventLog) -> None:
         days = mc.forecast(log, cohort="day", tz="America/New_York").table["cohort"]
         assert days.iloc[0] == "2026-01-04"  # the first users entered on Sunday evening there

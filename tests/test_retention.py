@@ -344,6 +344,7 @@ def test_one_user_of_one_moment() -> None:
     result = mc.retention(log)
     assert result.table[["users", "observed", "open"]].to_numpy().tolist() == [[1, 0, 1]]
     assert "nothing can be said" in result.meaning
+    assert result.meaning.startswith("1 user in cohorts")
     assert any("no cell has a rate" in warning for warning in result.warnings)
     assert result.plot() is not None
 

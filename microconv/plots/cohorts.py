@@ -1,7 +1,8 @@
-"""Entry cohorts on one axis of age: each curve ends where its cohort's observation ends, pale for the old ones."""
+"""Entry cohorts on one axis of age: each curve ends where too few of its cohort are watched, pale for the old ones."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = ["plot_cohorts"]
 
 _MOST = 12
 _FEW = 30  # at risk: from there on the line is thin
+_LEAST = 10  # at risk: from there on a single conversion is a spike, and there is no line
 _OLD, _YOUNG = (178, 201, 214), (8, 48, 107)  # from a pale to a deep blue, told apart by grey value too
 
 
@@ -28,9 +30,9 @@ def plot_cohorts(result: Result, ax: Axes | None = None) -> Axes:
     """Draw ``mc.time_to_conversion`` by entry day, week or month: one curve per cohort over age.
 
     Old cohorts are pale, young ones dark. A curve is thin where fewer than thirty are at risk, and ends, with a dot, at
-    the last age that its cohort was observed. The dotted line is how far all cohorts are known, and compared. Under the
-    curves stands who was still at risk at each age, one row per cohort. The twelve youngest cohorts are drawn; a line
-    says if there are more.
+    the last age that ten were still at risk at (a cohort that never had ten: that anybody was). The dotted line is how
+    far all cohorts are known, and compared. Under the curves stands who was still at risk at each age, one row per
+    cohort. The twelve youngest cohorts are drawn; a line says if there are more.
     """
     table = result.table
     cohort = str(table.columns[0])
@@ -42,13 +44,14 @@ def plot_cohorts(result: Result, ax: Axes | None = None) -> Axes:
         shown, note = _choose(known, cohort)
         extra = 15 + ROW * len(shown.labels)
         ax = ax if ax is not None else new_axes(8.4, 4.3 + extra / 72)
-        axis = time_axis(min(extent(result, known), max(float(part["time_days"].iloc[-1]) for part in shown.parts)))
-        colors = _ramp(len(shown.parts))
-        for part, color in zip(shown.parts, colors, strict=True):
+        lines = replace(shown, parts=[_while_enough(part) for part in shown.parts])
+        axis = time_axis(min(extent(result, known), max(float(part["time_days"].iloc[-1]) for part in lines.parts)))
+        colors = _ramp(len(lines.parts))
+        for part, color in zip(lines.parts, colors, strict=True):
             _draw(ax, part, axis, color)
-        frame_curves(ax, axis, shown, result, band=False)
+        frame_curves(ax, axis, lines, result, band=False)
         _common(ax, result, axis.per_day, axis.end)
-        _ends(ax, shown, colors, axis.per_day, axis.end)
+        _ends(ax, lines, colors, axis.per_day, axis.end)
         foot = risk_rows(ax, shown, axis, colors, named=True, after="")
         below(ax, note, foot)
         beside = ", beside other ends" if result.parameters.get("competing") else ""
@@ -60,8 +63,14 @@ def plot_cohorts(result: Result, ax: Axes | None = None) -> Axes:
     return ax
 
 
+def _while_enough(part: pd.DataFrame) -> pd.DataFrame:
+    """The curve up to the last age that enough were at risk at; late entry may have few at risk before that too."""
+    enough = np.flatnonzero(numbers(part["at_risk"]) >= _LEAST)
+    return part.iloc[: enough[-1] + 1] if len(enough) else part
+
+
 def _draw(ax: Axes, part: pd.DataFrame, axis: TimeAxis, color: str) -> None:
-    """The curve, thin where few are at risk, and a dot where observation ends."""
+    """The curve, thin where few are at risk, and a dot at its end."""
     many = part[part["at_risk"] >= _FEW]
     if len(many):
         draw_curve(ax, many, axis, color, "-", band=False)
@@ -78,7 +87,9 @@ def _choose(known: pd.DataFrame, cohort: str) -> tuple[Shown, str]:
     kept = names[-_MOST:]
     parts = [known[known[cohort].astype(str) == name] for name in kept]
     sizes = [float(np.nanmax(numbers(part["at_risk"]))) for part in parts]
-    note = f"Thin: fewer than {_FEW} at risk. Dot: end of observation."
+    note = f"Thin: fewer than {_FEW} at risk; no line where fewer than {_LEAST} are."
+    if min(sizes) < _LEAST:
+        note += " Smaller cohorts are drawn to their end."
     if len(names) > _MOST:
         note += f" The {_MOST} youngest of {len(names)} cohorts; the others are in the table."
     return Shown([safe(name, 20) for name in kept], parts, sizes, note), note

@@ -137,7 +137,8 @@ def plot_reliability(result: Result, ax: Axes | None = None) -> Axes:
         ax.plot([0, top], [0, top], color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)), zorder=2)
         ax.vlines(predicted, low, np.minimum(high, top), color=ACCENT, alpha=0.45, linewidth=1.6, zorder=3)
         ax.plot(predicted, observed, "o", color=PALETTE[0], markersize=5.5, zorder=4, clip_on=False)
-        ax.set_xlim(-0.02 * top, max(1.1 * float(predicted.max()), 1e-6))
+        widest = 1.1 * float(predicted.max()) or top  # nobody converted before: every chance is 0
+        ax.set_xlim(-0.02 * widest, widest)  # room for a point at 0, too little for a tick below it
         ax.set_ylim(0, top)
         percent_axis(ax.xaxis)
         percent_axis(ax.yaxis)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ENTERED",
     "LEFT_OUT",
+    "PART_OF_THE_USERS",
     "JourneyRule",
     "TooManyRows",
     "journeys",
@@ -37,6 +38,11 @@ __all__ = [
 
 _OWN_COLUMNS = ("user_id", "entry", "start", "enter", "stop", "cause", "why", "number")
 ENTERED = -1  # in place of a cause, in the counts of who enters
+# For analyses that need every time: what makes their table smaller.
+PART_OF_THE_USERS = (
+    "take a part of the users: log.filter(start=..., end=...) those who entered in a shorter span, "
+    "log.filter(users=[...]) a random sample of ids"
+)
 
 
 class TooManyRows(ParameterError):
@@ -226,7 +232,13 @@ def left_out(log: EventLog, users: ir.Table) -> dict[str, int]:
 
 
 def risk_table(
-    log: EventLog, users: ir.Table, rule: JourneyRule, by: Sequence[str], max_rows: int
+    log: EventLog,
+    users: ir.Table,
+    rule: JourneyRule,
+    by: Sequence[str],
+    max_rows: int,
+    *,
+    mend: str = "shorten the horizon or compare fewer segments",
 ) -> tuple[RiskTable, str]:
     """The exact counts of ``journeys``, time in days since the start, and a word on how censored times are kept.
 
@@ -234,7 +246,8 @@ def risk_table(
 
     Everybody enters at ``enter - start``. Up to ``max_rows`` distinct times and segments each censored time is kept as
     it is. Beyond that, who is censored, or enters late, is counted at the last event time before it: what estimates
-    need, the numbers at risk at event times, stays exact.
+    need, the numbers at risk at event times, stays exact. If that is too many too, ``TooManyRows`` says to raise
+    ``max_rows`` or to ``mend``.
     """
     exits, keys = moves(log, users, rule, len(by))
     by = [*by, rule.cluster] if rule.cluster is not None else by
@@ -257,8 +270,9 @@ def risk_table(
         exits = log.engine.materialise(exits.group_by([*keys, "waited", "cause"]).agg(users=exits.users.sum()))
         if (rows := _rows(log, exits)) > max_rows:
             raise TooManyRows(
-                f"The exact table of counts has {rows:,} rows, more than max_rows={max_rows:,}. "
-                "Raise max_rows, shorten the horizon or compare fewer segments."
+                f"The exact table of counts has {rows:,} rows, one for each time and segment with a conversion or "
+                f"another end: more than max_rows={max_rows:,}. Raise max_rows to {rows:,} or more, if the memory "
+                f"holds them, or {mend}."
             )
     frame = log.engine.fetch(exits)
     return _to_risk_table(frame, keys, by, rule), kept

@@ -125,6 +125,19 @@ class TestForecast:
         assert "the last 60 of 150 cohorts" in words(ax)
         assert len(ax.get_xticks()) <= 14
 
+    @pytest.mark.parametrize("chance", [0.0, 0.001])
+    def test_no_axis_goes_below_zero_when_nobody_converts(self, chance: float) -> None:
+        found = forecast()
+        one = found.extra["reliability"].head(1).assign(predicted=chance, observed=0.0, ci_low=0.0, ci_high=0.3)
+        ax = plot_reliability(replace(found, extra={**found.extra, "reliability": one}))
+        ax.get_figure().canvas.draw()
+        for axis in (ax.xaxis, ax.yaxis):
+            low, high = axis.get_view_interval()
+            ticks = [tick for tick in axis.get_ticklocs() if low <= tick <= high]
+            assert min(ticks) == 0
+            assert len(ticks) >= 3
+            assert low > -0.03 * high
+
     def test_reliability_and_nothing(self) -> None:
         ax = plot_reliability(forecast())
         assert list(ax.lines[-1].get_xdata()) == pytest.approx([0.02, 0.1, 0.2])

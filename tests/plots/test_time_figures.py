@@ -124,17 +124,47 @@ def test_cohorts_are_legible(name: str) -> None:
     assert_legible(drawn(COHORTS[name]()))
 
 
-def test_each_cohort_ends_where_its_observation_ends() -> None:
+def test_each_cohort_ends_while_ten_are_at_risk() -> None:
     result = COHORTS["weeks"]()
     ax = drawn(result)
     dots = sorted(line.get_xdata()[0] for line in ax.lines if line.get_marker() == "o")
-    ends = sorted(result.summary["observed_days"])
-    np.testing.assert_allclose(dots, ends)
+    table = result.table
+    ends = table[table["at_risk"] >= 10].groupby("entry_week")["time_days"].max()
+    np.testing.assert_allclose(dots, sorted(ends))
+    observed = result.summary.set_index("entry_week")["observed_days"]
+    assert (observed > ends).all()  # a few are watched longer
+    assert max(line.get_xdata()[-1] for line in ax.lines if line.get_drawstyle() == "steps-post") == max(ends)
     shown = words(ax)
+    assert "Thin: fewer than 30 at risk; no line where fewer than 10 are." in shown
     for week in result.summary["entry_week"]:
         assert week in shown
     assert "compared up to here" in shown
     assert "Time to purchase, by entry week" in shown
+
+
+def test_the_last_few_of_a_cohort_make_no_spike() -> None:
+    """Of twelve in the young cohort one is watched longest, and converts: the share of the many is what is drawn."""
+    rows = [(f"a{i}", i / 10, "visit") for i in range(60)] + [(f"b{i}", 8 + i / 10, "visit") for i in range(12)]
+    rows += [(f"a{i}", i / 10 + 2, "purchase") for i in range(0, 60, 10)]
+    rows += [("b0", 21.9, "purchase"), ("b1", 9.0, "purchase")]
+    frame = pd.DataFrame(rows, columns=["user_id", "day", "event"])
+    start = pd.Timestamp("2026-01-05", tz="UTC")
+    frame["time"] = start + pd.to_timedelta(frame.pop("day"), unit="D")
+    log = mc.read_events(frame, observed_until=start + pd.Timedelta(days=22))
+    result = conversion(log, by="entry_week")
+    assert result.table["probability"].max() == 1  # the only one of the young who was watched so long
+    ax = drawn(result)
+    assert ax.get_ylim()[1] < 0.2
+    assert not any("100" in text for text in words(ax))
+
+
+def test_a_cohort_that_never_had_ten_is_drawn_whole_and_said() -> None:
+    result = conversion(world().filter(users=[f"u{i}" for i in range(16)]), by="entry_week")
+    assert (result.summary["n"] < 10).all()
+    ax = drawn(result)
+    dots = sorted(line.get_xdata()[0] for line in ax.lines if line.get_marker() == "o")
+    np.testing.assert_allclose(dots, sorted(result.summary["observed_days"]))
+    assert any("Smaller cohorts are drawn to their end." in text for text in words(ax))
 
 
 def test_old_cohorts_are_pale_and_young_ones_dark() -> None:
