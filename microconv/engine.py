@@ -212,6 +212,9 @@ class Engine:
         """Compute a table once and keep it in the engine for as long as it is used."""
         if self.backend is None:
             return expr
+        if self.dialect == "pyspark":  # Ibis 12 tells it of tables made of frames when it reads them, not for a cache
+            for frame in expr.op().find(ibis.expr.operations.InMemoryTable):
+                self.backend.to_pyarrow(frame.to_expr().limit(0))
         return expr.cache()
 
     def fetch(self, expr: ir.Table) -> pd.DataFrame:

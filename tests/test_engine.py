@@ -219,6 +219,21 @@ def test_digests_on_spark(spark: Any) -> None:
     assert digests(Engine(spark, "pyspark"), spark.table("digested")) == MD5
 
 
+@pytest.mark.spark
+def test_spark_keeps_tables_made_of_frames(spark: Any) -> None:
+    spark._session.createDataFrame(pd.DataFrame({"key": [1, 2, 2]})).createOrReplaceTempView("keys")
+    engine = Engine(spark, "pyspark")
+
+    def kept() -> Any:
+        keys, names = spark.table("keys"), ibis.memtable(pd.DataFrame({"key": [1, 2], "name": ["one", "two"]}))
+        return engine.materialise(keys.join(names, "key").union(keys.mutate(name=ibis.literal("any"))))
+
+    table = kept()
+    gc.collect()  # the frame is gone, what was made of it stays
+    found = engine.fetch(engine.materialise(table.group_by("name").agg(keys=table.count())).order_by("name"))
+    assert found.to_dict("list") == {"name": ["any", "one", "two"], "keys": [3, 1, 2]}
+
+
 def test_patterns_of_the_caller(duck: Engine) -> None:
     texts = ["31/01/2026 12:00", "31.01.2026", "01/31/2026", "2026-01-31 12:00", "epoch", "31/01/2026 13:00 +0100"]
     table = spellings(duck.backend, "patterns", texts)

@@ -19,7 +19,6 @@ from microconv.reduce.states import ENTERED, EVENT, HALVES_PER_DAY, Layout, edge
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-    from microconv.engine import Engine
     from microconv.reduce.entrants import People
 
 __all__ = ["score_products"]
@@ -43,7 +42,7 @@ def score_products(
     edged = edges(marked, layout, ["user_id"])
     known = ibis.memtable(patterns[["cell", "state", "stratum", "weight", *z]].reset_index(drop=True))
     read = edged.join(known, [edged.cell == known.cell, edged.state == known.state])
-    read = _kept(engine, read.select("user_id", "stratum", "weight", "what", "at", *z))
+    read = engine.materialise(read.select("user_id", "stratum", "weight", "what", "at", *z))
     table = pieces.sort_values(["stratum", "from"], ignore_index=True)
     table = table.assign(piece=table.groupby("stratum").cumcount() + 1)
     places = _places(read, ibis.memtable(table[["stratum", "from"]]))
@@ -54,11 +53,6 @@ def score_products(
     values = ibis.memtable(table.rename(columns={"stratum": "_stratum", "piece": "_piece", "from": "_from"}))
     placed = placed.left_join(values, [placed.stratum == values["_stratum"], placed.piece == values["_piece"]])
     return _products(people, placed, terms)
-
-
-def _kept(engine: Engine, table: ir.Table) -> ir.Table:
-    """A table computed once; Ibis 12 cannot keep one made of a frame on Spark, which computes it where it is read."""
-    return table if engine.dialect == "pyspark" else engine.materialise(table)
 
 
 def _places(read: ir.Table, starts: ir.Table) -> ir.Table:
@@ -86,7 +80,7 @@ def _products(people: People, placed: ir.Table, terms: int) -> np.ndarray:
         tied = placed.weight * (z * placed.e0.fill_null(0.0) - placed[f"e1_{k}"].fill_null(0.0))
         at_event = z - placed[f"zbar_{k}"].fill_null(0.0) + tied
         parts[f"u_{k}"] = (sign * placed.weight * (z * a0 - a1) + event * at_event).sum()
-    scores = _kept(people.engine, placed.group_by("user_id").agg(**parts))
+    scores = people.engine.materialise(placed.group_by("user_id").agg(**parts))
     pairs = [(j, k) for j in range(terms) for k in range(j, terms)]
     sums = {f"b_{j}_{k}": (scores[f"u_{j}"] * scores[f"u_{k}"]).sum() for j, k in pairs}
     row = people.engine.fetch(scores.agg(**sums)).iloc[0]
