@@ -20,6 +20,8 @@ def describe(world: World) -> dict[str, Any]:
             **_macro_rate(world.macro.rate_per_day),
             "order_value": None if world.macro.value is None else asdict(world.macro.value),
             "ends_journey": world.macro.ends_journey,
+            # Named only where it is set, so that older worlds are described in the same words.
+            **({"requires": world.macro.requires} if world.macro.requires is not None else {}),
         },
         "micros": {micro.name: _micro(micro) for micro in world.micros},
         "ends": {

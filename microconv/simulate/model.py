@@ -114,7 +114,7 @@ def model_of(world: World) -> Model:
         effect[number, micros] = micro.hazard_ratio
         for caused, ratio in micro.causes.items():
             effect[number, place[caused]] = ratio
-    needs = [*[micro.requires for micro in world.micros], None, *[end.requires for end in ends]]
+    needs = [*[micro.requires for micro in world.micros], world.macro.requires, *[end.requires for end in ends]]
     return Model(
         names=names,
         micros=micros,

@@ -99,7 +99,7 @@ class Macro:
 
     ``rate_per_day=Eventual(...)`` plants the share that converts in the end; then micros have no effect on the macro,
     and nothing competes with it. ``ends_journey=False`` lets the user go on and convert again; probabilities always
-    speak of the first.
+    speak of the first. ``requires``: a micro that must come first, such as a checkout; until then the rate is 0.
     """
 
     name: str = "purchase"
@@ -108,6 +108,7 @@ class Macro:
     hidden_intent_effect: float = 1.0
     value: OrderValue | None = field(default_factory=OrderValue)
     ends_journey: bool = True
+    requires: str | None = None
 
     def __post_init__(self) -> None:
         check_name("Macro: name", self.name)
@@ -116,6 +117,11 @@ class Macro:
                 raise ParameterError(
                     f"Macro({self.name!r}): ends_journey=False lets it come again, but an Eventual macro comes once. "
                     "Leave ends_journey at True, or plant a rate per day."
+                )
+            if self.requires is not None:
+                raise ParameterError(
+                    f"Macro({self.name!r}): requires={self.requires!r} holds a rate back, but an Eventual macro has "
+                    "none. Leave it out, or plant a rate per day."
                 )
         else:
             _check_rate(f"Macro({self.name!r}): rate_per_day", self.rate_per_day)

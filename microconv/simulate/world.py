@@ -110,6 +110,8 @@ class World:
                     f"Micro({micro.name!r}): nth={micro.nth} needs {micro.nth - 1} micros of the event "
                     f"{micro.event_name!r} before it, each required by the next."
                 )
+        if self.macro.requires is not None:
+            check_known(f"micro that Macro({self.macro.name!r}) requires", self.macro.requires, micros)
         for end in (*self.competing, *self.censoring):
             if end.requires is not None:
                 check_known(f"micro that End({end.name!r}) requires", end.requires, micros)

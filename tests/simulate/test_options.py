@@ -12,6 +12,7 @@ import microconv as mc
 from microconv.simulate import (
     Calendar,
     End,
+    Eventual,
     Faults,
     Identity,
     Intent,
@@ -75,6 +76,8 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: World(micros=(Micro("a", requires="c"),)), r"Unknown micro that Micro\('a'\) requires 'c'"),
     (lambda: World(micros=(Micro("a", requires="b"), Micro("b", requires="a"))), r"waits for itself"),
     (lambda: World(micros=(Micro("a", nth=2),)), r"nth=2 needs 1 micros of the event 'a' before it"),
+    (lambda: World(macro=Macro(requires="x")), r"Unknown micro that Macro\('purchase'\) requires 'x'"),
+    (lambda: Macro(rate_per_day=Eventual(), requires="checkout"), r"requires='checkout' holds a rate back, but an Ev"),
     (lambda: World(competing=(End("gone", requires="x"),)), r"Unknown micro that End\('gone'\) requires 'x'"),
     (lambda: World(micros=(Micro("a", intent_effect=2.0),)), r"'a' has intent_effect=2\.0, but the world has no"),
     (lambda: World(macro=Macro(hidden_intent_effect=2.0)), r"Give hidden_intent=Intent\('column'\)"),
