@@ -19,6 +19,7 @@ from microconv.hazards.models import Counted, Model, count, fit_model
 from microconv.hazards.tables import attribute_rows, finished, micro_row
 from microconv.hazards.words import Told, assumptions, meaning, warnings_of
 from microconv.reduce.entrants import People, people
+from microconv.reduce.others import beside_others, in_order
 from microconv.reduce.states import counted_states, done_or_not
 from microconv.results import Result
 from microconv.steps import Step, label
@@ -243,10 +244,18 @@ def _one_by_one(
     silent: dict[str, Any] = {}
     separated: list[str] = []
 
+    most = len(_COUNTS) - 1
+    ordered = in_order(users, len(names), most)
+    ranks = [f"rank {k} of the others" for k in range(1, most + 1)]
+
     def fitted(micro: int | None) -> Model:
-        counted = count(users, counted_states(names, micro, OTHERS, _COUNTS), asked, limit)
+        mine = beside_others(ordered, micro, most)
+        layout = counted_states(
+            ranks if micro is None else [names[micro], *ranks], None if micro is None else 0, OTHERS, _COUNTS
+        )
+        counted = count(mine, layout, asked, limit)
         assert isinstance(counted, Counted)  # at most so many times the attributes' combinations, which people() bounds
-        return fit_model(users, counted, asked)
+        return fit_model(mine, counted, asked)
 
     for i, name in enumerate(names):
         model = fitted(i)

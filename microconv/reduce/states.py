@@ -49,6 +49,7 @@ HALVES_PER_DAY = 2 * MICROS_PER_DAY
 ENTERED, CENSORED, EVENT = 0, 1, 2  # what happens at an edge; EVENT is the target, EVENT + 1 the first competing end
 NEVER = 2**62  # a moment that does not come
 _SECOND = 2_000_000  # half microseconds
+_FEW_MOMENTS = 8  # up to here each moment is asked about each other, which needs no sort
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,18 @@ class Layout:
     def names(self) -> tuple[str, ...]:
         """The names of the columns."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def steps(self) -> tuple[int, ...] | None:
+        """By how much each moment raises the number of the state, where that is the same in all states; else None."""
+        found, base = [0] * len(self.moments), 1
+        for column in self.columns:
+            if len(column.passed) > column.most:
+                return None
+            for moment in column.passed:
+                found[moment] += base
+            base *= column.most + 1
+        return tuple(found)
 
     @property
     def size(self) -> int:
@@ -152,26 +165,60 @@ def edges(marked: ir.Table, layout: Layout, more: Sequence[str] = ()) -> ir.Tabl
     ``what`` is ENTERED, CENSORED (the state ends without an event, also where another follows), or EVENT and up.
     """
     at = [marked[f"m_{i}"] for i in range(len(layout.moments))]
-    keep = {name: marked[name] for name in ("cell", *more)}
-
-    def rows(users: ir.Table, state: ir.Value, time: ir.Value, what: Any) -> ir.Table:
-        kind = what.cast("int16") if hasattr(what, "cast") else ibis.literal(what, "int16")
-        return users.select(**keep, state=state.cast("int64"), at=time, what=kind)
-
+    keep = ("cell", *more)
     first = layout.code([m <= marked.enter for m in at])
     last = layout.code([m < marked.stop for m in at])
-    parts = [
-        rows(marked, first, marked.enter, ENTERED),
-        rows(marked, last, marked.stop, CENSORED + marked.cause),
+    ends = [
+        _rows(marked, keep, first, marked.enter, ENTERED),
+        _rows(marked, keep, last, marked.stop, CENSORED + marked.cause),
     ]
+    steps = layout.steps
+    if steps is not None and len(at) > _FEW_MOMENTS:
+        return ibis.union(*ends, *_changes_in_order(marked, keep, first, steps))
+    return ibis.union(*ends, *_changes_one_by_one(marked, keep, at, layout))
+
+
+def _rows(table: ir.Table, keep: Sequence[str], state: ir.Value, time: ir.Value, what: Any) -> ir.Table:
+    """Edges in one form."""
+    kind = what.cast("int16") if hasattr(what, "cast") else ibis.literal(what, "int16")
+    return table.select(**{name: table[name] for name in keep}, state=state.cast("int64"), at=time, what=kind)
+
+
+def _changes_one_by_one(
+    marked: ir.Table, keep: Sequence[str], at: Sequence[ir.IntegerValue], layout: Layout
+) -> list[ir.Table]:
+    """Where the state changes, each moment compared with all others."""
+    parts = []
     for i, moment in enumerate(at):
         before, after = layout.code([m < moment for m in at]), layout.code([m <= moment for m in at])
         some = (moment < NEVER) & (moment > marked.enter) & (before != after)
         for other in at[:i]:  # of moments at one time the first tells of the change
             some = some & (other != moment)
         changed = marked.filter(some)
-        parts += [rows(changed, before, moment, CENSORED), rows(changed, after, moment, ENTERED)]
-    return ibis.union(*parts)
+        parts += [_rows(changed, keep, before, moment, CENSORED), _rows(changed, keep, after, moment, ENTERED)]
+    return parts
+
+
+def _changes_in_order(
+    marked: ir.Table, keep: Sequence[str], first: ir.IntegerValue, steps: Sequence[int]
+) -> list[ir.Table]:
+    """The same from each user's moments in order: work in proportion to the moments, not to their square."""
+    told = marked.mutate(first=first)
+    who = {name: told[name] for name in dict.fromkeys(("user_id", *keep))}
+    moved = []
+    for i, step in enumerate(steps):
+        moment = told[f"m_{i}"]
+        some = told.filter((moment < NEVER) & (moment > told.enter))
+        moved.append(some.select(**who, first=some["first"], at=moment, step=ibis.literal(step, "int64")))
+    together = ibis.union(*moved)
+    summed_up = together.group_by([*who, "first", "at"]).agg(step=together.step.sum().cast("int64"))
+    so_far = ibis.window(group_by="user_id", order_by="at", rows=(None, 0))
+    after = summed_up["first"] + summed_up.step.sum().over(so_far)
+    changed = summed_up.mutate(after=after, before=after - summed_up.step)
+    return [
+        _rows(changed, keep, changed[state], changed["at"], what)
+        for state, what in (("before", CENSORED), ("after", ENTERED))
+    ]
 
 
 @dataclass(frozen=True, eq=False)

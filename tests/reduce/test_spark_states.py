@@ -12,9 +12,20 @@ import pytest
 import microconv as mc
 from microconv.journeys import journey_rule
 from microconv.log import EventLog
+from microconv.reduce import states
 from microconv.reduce.entrants import People, people
+from microconv.reduce.others import beside_others, in_order
 from microconv.reduce.state_counts import event_cuts, exact_counts, exposure_counts
-from microconv.reduce.states import done_or_not, edges, in_state, moments, since_states, totals
+from microconv.reduce.states import (
+    Layout,
+    counted_states,
+    done_or_not,
+    edges,
+    in_state,
+    moments,
+    since_states,
+    totals,
+)
 
 pytestmark = pytest.mark.spark
 
@@ -120,6 +131,24 @@ def test_totals_users_and_exposures(users: dict[str, People]) -> None:
     _same(users, lambda who: in_state(who, marked(who), layout))
     found = _same(users, exposures)
     assert found["from_days"].nunique() >= 5
+
+
+def test_moments_in_order_and_one_micro_beside_the_number_of_others(
+    users: dict[str, People], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changes(who: People, layout: Layout) -> pd.DataFrame:
+        return who.engine.fetch(edges(moments(who, layout), layout, ["user_id"]))
+
+    def beside(who: People) -> pd.DataFrame:
+        mine = beside_others(in_order(who, len(NAMES), 3), 1, 3)
+        return changes(mine, counted_states([NAMES[1], "1st", "2nd", "3rd"], 0, "others", ["0", "1", "2", "3"]))
+
+    found = _same(users, beside)
+    assert found["state"].max() == 2 * 2 + 1
+    compared = _same(users, lambda who: changes(who, done_or_not(NAMES)))
+    monkeypatch.setattr(states, "_FEW_MOMENTS", 1)
+    in_turn = _same(users, lambda who: changes(who, done_or_not(NAMES)))
+    pd.testing.assert_frame_equal(in_turn, compared)
 
 
 @pytest.mark.slow
