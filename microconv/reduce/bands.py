@@ -1,0 +1,57 @@
+"""Attributes that are numbers, cut into a few bands, so that users can be compared with others like them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+
+import ibis
+import numpy as np
+import pandas as pd
+
+from microconv.reduce.entrants import People
+
+__all__ = ["banded"]
+
+_FEW = 6  # so many different values are levels of their own
+_SHARES = (0.25, 0.5, 0.75)
+
+
+def banded(people: People, columns: Sequence[str]) -> People:
+    """The same people with ``columns`` (numbers) as text: each value, or four bands of about as many users each.
+
+    Bands are cut at observed values, and equal values stay together, so that there can be fewer than four.
+    """
+    columns = [column for column in columns if column in people.cells]
+    if not columns:
+        return people
+    table = people.table
+    counted = people.engine.fetch(table.group_by("cell").agg(users=table.count())).set_index("cell")["users"]
+    users = counted.reindex(people.cells.index).fillna(0).to_numpy(dtype=float)
+    cells = people.cells.copy()
+    for column in columns:
+        cells[column] = _levels(cells[column].to_numpy(dtype=float), users)
+    coarse = cells.drop_duplicates(ignore_index=True)
+    place = pd.Series(coarse.index, index=pd.MultiIndex.from_frame(coarse))
+    into = place.reindex(pd.MultiIndex.from_frame(cells)).to_numpy(dtype=np.int64)
+    mapping = ibis.memtable(pd.DataFrame({"_cell": cells.index.to_numpy(np.int64), "_into": into}))
+    joined = table.join(mapping, table.cell == mapping["_cell"])
+    moved = joined.mutate(cell=joined["_into"]).drop("_cell", "_into")
+    if people.engine.dialect != "pyspark":  # Ibis 12 cannot keep a table made of a frame there
+        moved = people.engine.materialise(moved)
+    return replace(people, table=moved, cells=coarse)
+
+
+def _levels(values: np.ndarray, users: np.ndarray) -> np.ndarray:
+    distinct = np.unique(values)
+    if len(distinct) <= _FEW:
+        return np.array([f"{value:g}" for value in values], dtype=object)
+    order = np.argsort(values, kind="stable")
+    so_far = np.cumsum(users[order]) / users.sum()
+    cuts = sorted({float(values[order][np.searchsorted(so_far, share - 1e-12)]) for share in _SHARES} - {distinct[-1]})
+    cuts = cuts or [float(distinct[-2])]  # most users have the largest value
+    texts = [f"up to {cuts[0]:g}"]
+    texts += [f"over {low:g} to {high:g}" for low, high in itertools.pairwise(cuts)]
+    texts.append(f"over {cuts[-1]:g}")
+    return np.array(texts, dtype=object)[np.searchsorted(cuts, values, side="left")]
