@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from microconv.reduce.entrants import People
 
-__all__ = ["Counts", "event_cuts", "event_times", "exact_counts", "exposure_counts", "interval"]
+__all__ = ["Counts", "event_cuts", "event_times", "exact_counts", "exposure_counts", "exposures_of", "interval"]
 
 _SLICES = 32  # of the event times, between which spells are compacted side by side
 
@@ -49,18 +50,14 @@ def exact_counts(people: People, edged: ir.Table, layout: Layout, total: Totals,
     last event time before it (or just after time zero): the risk sets at event times, all that a Cox model and a
     Kaplan-Meier curve read, stay exact.
     """
-    engine = people.engine
-    keys = ["cell", "state", "at", "what"]
     if total.edges <= max_rows:
-        grouped = edged.group_by(keys).agg(n=edged.count())
-        return Counts(_risk_table(people, layout, engine.fetch(grouped)), "each time as it is")
+        return Counts(_risk_table(people, layout, edged), "each time as it is")
     slices = event_times(people, edged.filter(edged.what >= EVENT), _SLICES)
     moved = _compacted(edged, slices)
     if _rows(people, moved.select("cell", "state", "at").distinct()) > max_rows:
         return Counts(None, "")
-    counted = moved.group_by(keys).agg(n=moved.count())
     kept = "changes of state and censored users at the last event time before (risk sets at event times are exact)"
-    return Counts(_risk_table(people, layout, engine.fetch(counted)), kept)
+    return Counts(_risk_table(people, layout, moved), kept)
 
 
 def event_cuts(people: People, edged: ir.Table, bins: int) -> list[int]:
@@ -100,16 +97,28 @@ def exposure_counts(people: People, edged: ir.Table, layout: Layout, cuts: list[
     """
     placed = edged.mutate(bin=interval(edged["at"], cuts))
     frame = people.engine.fetch(summed(placed, ["cell", "state", "bin"]))
-    last = _last_time(people, edged, cuts)
-    edges_at = np.array([0, *cuts, last], dtype=object)
-    patterns, place = np.unique(frame[["cell", "state"]].to_numpy(np.int64), axis=0, return_inverse=True)
+    frame["time"] = half_microseconds(frame)
+    events = {name: frame[frame["what"] == EVENT + cause] for cause, name in enumerate(people.causes)}
+    return exposures_of(people, layout, frame, events, cuts)
+
+
+def exposures_of(
+    people: People, layout: Layout, edged: pd.DataFrame, events: Mapping[str, pd.DataFrame], cuts: list[int]
+) -> ExposureTable:
+    """The exposures of counted edges (``cell, state, bin, what, n`` and ``time``, the exact sum of their times) and of
+    counted ``events`` by cause (``cell, state, bin, n``).
+    """
+    # No time is left after the last edge, so that any end of the last interval will do.
+    edges_at = np.array([0, *cuts, max(cuts, default=0)], dtype=object)
+    whole = pd.concat([edged, *events.values()])[["cell", "state"]].to_numpy(np.int64)
+    patterns, place = np.unique(whole, axis=0, return_inverse=True)
     place = place.reshape(-1)
     shape = (len(patterns), len(cuts) + 1)
-    which = (place, frame["bin"].to_numpy(np.int64))
-    sign = np.where(frame["what"] == ENTERED, 1, -1)
+    which = (place[: len(edged)], edged["bin"].to_numpy(np.int64))
+    sign = np.where(edged["what"] == ENTERED, 1, -1)
     number, time = np.zeros(shape, dtype=object), np.zeros(shape, dtype=object)
-    np.add.at(number, which, (sign * frame["n"].to_numpy(np.int64)).astype(object))
-    np.add.at(time, which, sign * half_microseconds(frame).to_numpy())
+    np.add.at(number, which, (sign * edged["n"].to_numpy(np.int64)).astype(object))
+    np.add.at(time, which, sign * edged["time"].to_numpy())
     opened = np.cumsum(number, axis=1) - number
     width = edges_at[1:] - edges_at[:-1]
     person = width * opened + number * edges_at[1:] - time
@@ -117,24 +126,21 @@ def exposure_counts(people: People, edged: ir.Table, layout: Layout, cuts: list[
     found = _patterns(people, layout, np.repeat(patterns, shape[1], axis=0))
     found["from_days"] = np.tile(_days(edges_at[:-1]), shape[0])
     found["to_days"] = np.tile(np.append(_days(edges_at[1:-1]), np.inf), shape[0])
-    for cause, name in enumerate(people.causes):
-        events = np.zeros(shape)
-        mine = (frame["what"] == EVENT + cause).to_numpy()
-        np.add.at(events, (which[0][mine], which[1][mine]), frame["n"].to_numpy(float)[mine])
-        found[f"d_{name}"] = events.reshape(rows)
+    first = len(edged)
+    for name, frame in events.items():
+        counted = np.zeros(shape)
+        mine = (place[first : first + len(frame)], frame["bin"].to_numpy(np.int64))
+        np.add.at(counted, mine, frame["n"].to_numpy(float))
+        found[f"d_{name}"] = counted.reshape(rows)
+        first += len(frame)
     found["person_time_days"] = _days(person.reshape(rows))
     names = [*layout.names, *people.cells.columns]
     found = found.iloc[np.lexsort((found["from_days"], group_codes(found[names])))].reset_index(drop=True)
-    return ExposureTable(found, tuple(names), people.causes, tuple(_days(edges_at[1:-1])))
+    return ExposureTable(found, tuple(names), tuple(events), tuple(_days(edges_at[1:-1])))
 
 
 def _rows(people: People, table: ir.Table) -> int:
     return int(people.engine.fetch(table.agg(rows=table.count()))["rows"][0])
-
-
-def _last_time(people: People, edged: ir.Table, cuts: list[int]) -> int:
-    last = people.engine.fetch(edged.agg(last=edged["at"].max()))["last"][0]
-    return max([int(last), *cuts])
 
 
 def _days(halves: np.ndarray) -> np.ndarray:
@@ -168,12 +174,14 @@ def _patterns(people: People, layout: Layout, keys: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(columns, index=range(len(keys)))
 
 
-def _risk_table(people: People, layout: Layout, frame: pd.DataFrame) -> RiskTable:
+def _risk_table(people: People, layout: Layout, edged: ir.Table) -> RiskTable:
+    # One row per time and pattern, so that nothing is left to add up outside the engine.
+    counted = {"entered": ENTERED, "censored": CENSORED}
+    counted |= {f"d_{name}": EVENT + cause for cause, name in enumerate(people.causes)}
+    number = {f"n_{what}": (edged.what == what).cast("int64").sum() for what in counted.values()}
+    frame = people.engine.fetch(edged.group_by("cell", "state", "at").agg(**number))
     found = _patterns(people, layout, frame[["cell", "state"]].to_numpy(np.int64))
     found["time_days"] = frame["at"].to_numpy(float) / HALVES_PER_DAY
-    number = frame["n"].to_numpy(float)
-    for what, name in ((ENTERED, "entered"), (CENSORED, "censored")):
-        found[name] = np.where(frame["what"] == what, number, 0.0)
-    for cause, name in enumerate(people.causes):
-        found[f"d_{name}"] = np.where(frame["what"] == EVENT + cause, number, 0.0)
+    for name, what in counted.items():
+        found[name] = frame[f"n_{what}"].to_numpy(float)
     return RiskTable.from_counts(found, (*layout.names, *people.cells.columns), people.causes)

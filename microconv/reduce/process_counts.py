@@ -1,0 +1,195 @@
+"""Counts of everything that happens in a state: ends of journeys and moves to another state, with the time at risk.
+
+A move is a column of the state going up by one level. It is counted in the state just before; of micros done at one
+instant, each is counted in the state before them all. Times are half microseconds, as in ``reduce.states``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import ibis
+import numpy as np
+import pandas as pd
+
+from microconv.counts import group_codes
+from microconv.errors import ParameterError, unknown_name
+from microconv.exposures import ExposureTable
+from microconv.reduce.state_counts import event_times, exposures_of, interval
+from microconv.reduce.states import CENSORED, ENTERED, EVENT, HALVES_PER_DAY, NEVER, Layout, half_microseconds, summed
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+    from microconv.reduce.entrants import People
+
+__all__ = ["doers", "process_counts", "process_cuts"]
+
+_KEYS = ["cell", "state", "seen", "bin"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Move:
+    """Users for whom one moment raises its column.
+
+    ``state``: the number of the state before, others of the same instant in order; ``seen``: the state before them all.
+    """
+
+    users: ir.Table
+    at: ir.IntegerValue
+    state: ir.IntegerValue
+    seen: ir.IntegerValue
+    column: int
+    early: ir.BooleanValue
+
+
+def process_cuts(people: People, marked: ir.Table, layout: Layout, bins: int) -> list[int]:
+    """Times that end the intervals in which rates are taken as constant: about ``bins`` in all.
+
+    Half of them at quantiles of the target's events, half at quantiles of the moves. What happens at time zero, or just
+    after it, has an interval of its own.
+    """
+    macro = marked.filter(marked.cause == 1).select(at=marked.stop)
+    moved = ibis.union(*[one.users.select(at=one.at) for one in _moves(people, marked, layout)])
+    times = macro.union(moved)
+    at_once = people.engine.fetch(times.agg(n=(times["at"] <= 1).cast("int64").sum()))["n"][0]
+    first = [1] if at_once is not None and not pd.isna(at_once) and at_once > 0 else []
+    later = {cut for part in (macro, moved) for cut in event_times(people, part, bins // 2 + 1)}
+    return [*first, *sorted(later - {1})]
+
+
+def process_counts(people: People, layout: Layout, marked: ir.Table, cuts: Sequence[int]) -> ExposureTable:
+    """Ends, moves and exact time at risk by state, cell and interval; ``cuts`` end the intervals (a, b].
+
+    Its causes are those of ``people`` (the target first), then ``"+" + column`` for each column of the layout. Micros
+    done before time zero change the state just after it, and are no moves.
+    """
+    at = _moments(marked, layout)
+    parts = [
+        _row(marked, layout.code([m <= marked.enter for m in at]), None, marked.enter, ibis.literal(ENTERED, "int16")),
+        _row(marked, layout.code([m < marked.stop for m in at]), None, marked.stop, (CENSORED + marked.cause)),
+    ]
+    moved = EVENT + len(people.causes)
+    shifted = moved + len(layout.columns)
+    for one in _moves(people, marked, layout):
+        what = one.early.ifelse(shifted + one.column, moved + one.column)
+        parts.append(_row(one.users, one.state, one.seen, one.at, what))
+    rows = ibis.union(*parts)
+    frame = people.engine.fetch(summed(rows.mutate(bin=interval(rows["at"], list(cuts))), _KEYS))
+    frame = frame.astype(dict.fromkeys([*_KEYS, "what", "n"], "int64"))
+    time = half_microseconds(frame)
+    what = frame["what"].to_numpy()
+    changes = np.flatnonzero(what >= moved)
+    column = (what[changes] - moved) % len(layout.columns)
+    step = np.array(_steps(layout), dtype=np.int64)
+    entered = frame.iloc[changes].assign(state=frame["state"].to_numpy()[changes] + step[column], what=ENTERED)
+    edges = pd.concat([frame, entered], ignore_index=True)
+    edges["time"] = np.concatenate([time.to_numpy(), time.to_numpy()[changes]])
+    events = {name: frame[what == EVENT + cause] for cause, name in enumerate(people.causes)}
+    for number, name in enumerate(layout.names):
+        events[f"+{name}"] = frame[what == moved + number].assign(state=lambda rows: rows["seen"])
+    table = exposures_of(people, layout, edges, events, list(cuts))
+    # Between moments of one instant lie states in which nobody spends time.
+    code = group_codes(table.frame[list(table.pattern_cols)])
+    counted = table.frame[[*table.event_cols, "person_time_days"]].sum(axis=1)
+    kept = np.bincount(code, counted)[code] > 0
+    return replace(table, frame=table.frame[kept].reset_index(drop=True))
+
+
+def doers(
+    people: People,
+    layout: Layout,
+    marked: ir.Table,
+    column: str,
+    bins: int = 40,
+    *,
+    latest: int | None = None,
+) -> pd.DataFrame:
+    """Who moves up in ``column`` from level 0, while at risk: when, in which state, with which attributes.
+
+    Returns a row per bin of action times (quantiles; ``latest`` ends one too), state just before and cell: ``bin``,
+    ``age_days`` (their mean time of action since time zero), ``users``, the columns of the state, the attributes.
+    Users who did it before time zero are none. Raises ``ParameterError`` on an unknown column.
+    """
+    if column not in layout.names:
+        raise ParameterError(unknown_name("column", column, layout.names))
+    number = layout.names.index(column)
+    found = []
+    for one in _moves(people, marked, layout, number):
+        level = one.seen // _steps(layout)[number] % (layout.columns[number].most + 1)
+        first = one.users.select("cell", state=one.seen, at=one.at, first=(level == 0) & ~one.early)
+        found.append(first.filter(first["first"]).drop("first"))
+    acts = people.engine.materialise(ibis.union(*found))
+    cuts = set(event_times(people, acts, bins)) | ({latest} if latest is not None else set())
+    placed = acts.mutate(bin=interval(acts["at"], sorted(cuts)), what=ibis.literal(EVENT, "int16"))
+    frame = people.engine.fetch(summed(placed, ["bin", "cell", "state"]))
+    frame = frame.astype(dict.fromkeys(["bin", "cell", "state", "n"], "int64"))
+    frame = frame.sort_values(["bin", "cell", "state"], ignore_index=True)
+    total = [time / many / HALVES_PER_DAY for time, many in zip(half_microseconds(frame), frame["n"], strict=True)]
+    told = pd.DataFrame({"bin": frame["bin"], "age_days": np.array(total, dtype=float), "users": frame["n"]})
+    states = pd.DataFrame(layout.decode(frame["state"].to_numpy(np.int64)), index=frame.index)
+    cells = people.cells.loc[frame["cell"].to_numpy()].reset_index(drop=True)
+    return pd.concat([told, states, cells], axis=1)
+
+
+def _moments(marked: ir.Table, layout: Layout) -> list[ir.IntegerValue]:
+    return [marked[f"m_{i}"] for i in range(len(layout.moments))]
+
+
+def _steps(layout: Layout) -> list[int]:
+    """By how much the number of the state grows when a column goes up by one level."""
+    found, base = [], 1
+    for column in layout.columns:
+        found.append(base)
+        base *= column.most + 1
+    return found
+
+
+def _row(
+    users: ir.Table, state: ir.IntegerValue, seen: ir.IntegerValue | None, at: ir.Value, what: ir.IntegerValue
+) -> ir.Table:
+    seen = state if seen is None else seen
+    return users.select("cell", state=state.cast("int64"), seen=seen.cast("int64"), at=at, what=what.cast("int16"))
+
+
+def _moves(people: People, marked: ir.Table, layout: Layout, only: int | None = None) -> list[_Move]:
+    """Each moment that raises a column (``only``: of that one), among the users for whom it does."""
+    users, early = _with_early(people, marked, layout)
+    at = _moments(users, layout)
+    found = []
+    for number, column in enumerate(layout.columns):
+        if only is not None and number != only:
+            continue
+        for i in column.passed:
+            moment = at[i]
+            before = [m < moment for m in at]
+            # Of moments at one instant those of the same column follow one another, level by level.
+            in_order = [b | (m == moment) if j < i else b for j, (m, b) in enumerate(zip(at, before, strict=True))]
+            in_order[i] = ibis.literal(False)
+            before[i] = ibis.literal(False)
+            seen = [in_order[j] if j in column.passed else b for j, b in enumerate(before)]
+            some = (moment < NEVER) & (moment > users.enter)
+            if len(column.passed) > column.most:
+                level = sum((in_order[j].cast("int64") for j in column.passed), ibis.literal(0, "int64"))
+                some = some & (level < column.most)
+            found.append(_Move(users.filter(some), moment, layout.code(in_order), layout.code(seen), number, early[i]))
+    return found
+
+
+def _with_early(people: People, marked: ir.Table, layout: Layout) -> tuple[ir.Table, list[ir.BooleanValue]]:
+    """``marked``, and for each moment whether it had passed before time zero."""
+    table = people.table
+    done = {f"e_{i}": (table[f"done_{i}"] < 0).fill_null(False) for i in {micro for micro, _ in layout.moments}}
+    some = people.engine.fetch(table.agg(**{name: flag.any() for name, flag in done.items()})).iloc[0]
+    known = {name: flag for name, flag in done.items() if some[name] is not None and bool(some[name])}
+    if not known:
+        return marked, [ibis.literal(False)] * len(layout.moments)
+    flags = table.select(_user=table.user_id, **known)
+    joined = marked.join(flags, marked.user_id == flags["_user"]).drop("_user")
+    early = []
+    for micro, delay in layout.moments:
+        name = f"e_{micro}"
+        early.append(joined[name] if name in known and delay == 0 else ibis.literal(False))
+    return joined, early
