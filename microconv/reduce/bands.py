@@ -1,4 +1,4 @@
-"""Attributes that are numbers, cut into a few bands, so that users can be compared with others like them."""
+"""People told apart more coarsely: numbers cut into a few bands, or the users of one level alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 from microconv.reduce.entrants import People
 
-__all__ = ["banded"]
+__all__ = ["banded", "of_level"]
 
 _FEW = 6  # so many different values are levels of their own
 _SHARES = (0.25, 0.5, 0.75)
@@ -35,12 +35,26 @@ def banded(people: People, columns: Sequence[str]) -> People:
     coarse = cells.drop_duplicates(ignore_index=True)
     place = pd.Series(coarse.index, index=pd.MultiIndex.from_frame(coarse))
     into = place.reindex(pd.MultiIndex.from_frame(cells)).to_numpy(dtype=np.int64)
-    mapping = ibis.memtable(pd.DataFrame({"_cell": cells.index.to_numpy(np.int64), "_into": into}))
-    joined = table.join(mapping, table.cell == mapping["_cell"])
+    return _recoded(people, into, coarse)
+
+
+def of_level(people: People, column: str, level: object) -> People:
+    """The users with one value of an attribute; their other attributes tell them apart as before."""
+    kept = (people.cells[column] == level).to_numpy()
+    into = np.where(kept, np.cumsum(kept) - 1, -1)
+    found = _recoded(people, into, people.cells[kept].reset_index(drop=True))
+    users = int(people.engine.fetch(found.table.agg(n=found.table.count()))["n"][0])
+    return replace(found, users=users, never_at_risk=0, washed_out=0, without_number=0)
+
+
+def _recoded(people: People, into: np.ndarray, cells: pd.DataFrame) -> People:
+    """The people whose cell goes on (``into`` is 0 or more), with its new number."""
+    table = people.table
+    mapping = pd.DataFrame({"_cell": people.cells.index.to_numpy(np.int64), "_into": into.astype(np.int64)})
+    known = ibis.memtable(mapping[mapping["_into"] >= 0].reset_index(drop=True))
+    joined = table.join(known, table.cell == known["_cell"])
     moved = joined.mutate(cell=joined["_into"]).drop("_cell", "_into")
-    if people.engine.dialect != "pyspark":  # Ibis 12 cannot keep a table made of a frame there
-        moved = people.engine.materialise(moved)
-    return replace(people, table=moved, cells=coarse)
+    return replace(people, table=people.engine.materialise(moved), cells=cells)
 
 
 def _levels(values: np.ndarray, users: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import microconv as mc
 from microconv.hazards.asking import ask
-from microconv.reduce.bands import banded
+from microconv.reduce.bands import banded, of_level
 from microconv.reduce.entrants import People, people
 
 DEFAULTS = {
@@ -73,3 +73,13 @@ def test_nobody_is_lost_and_bands_are_in_order(ages: list[int]) -> None:
     spans = frame.groupby("band")["age"].agg(["min", "max"]).sort_values("min")
     assert (spans["max"].to_numpy()[:-1] < spans["min"].to_numpy()[1:]).all()
     assert np.array_equal(found["device"], ["dm"[i % 2] for i in range(len(ages))])
+
+
+def test_the_users_of_one_level() -> None:
+    found = of_level(people_of([1.0, 2.0, 1.0, 2.0, 3.0, 1.0]), "device", "m")
+    users = found.engine.fetch(found.table.select("user_id", "cell")).sort_values("user_id")
+    assert users["user_id"].tolist() == ["u001", "u003", "u005"]
+    assert found.at_risk == 3
+    assert found.cells.index.tolist() == list(range(len(found.cells)))
+    assert found.cells["device"].unique().tolist() == ["m"]
+    assert found.cells["age"].to_numpy()[users["cell"]].tolist() == [2.0, 2.0, 1.0]
