@@ -14,10 +14,10 @@ from microconv.counts import group_codes
 from microconv.errors import ParameterError, shorten, unknown_name
 from microconv.exposures import ExposureTable
 from microconv.stats._curves import Floats
-from microconv.stats._design import Design, read_design
+from microconv.stats._design import read_design
 from microconv.stats._log_linear import LogLinear, fit_log_linear
 
-__all__ = ["MOVE", "PRIOR_SD", "Grid", "Intensities", "Process", "intensities"]
+__all__ = ["MOVE", "PRIOR_SD", "Grid", "Intensities", "Process", "cell_terms", "intensities", "state_terms"]
 
 MOVE = "+"  # what a process is called by which a column of the state goes up: "+" and the column
 PRIOR_SD = 10.0
@@ -110,13 +110,17 @@ class Process:
 
 @dataclass(frozen=True, eq=False)
 class Intensities:
-    """The fitted processes, by name: the ends of the journey (``causes``; the first is the macro), then the moves."""
+    """The fitted processes, by name: the ends of the journey (``causes``; the first is the macro), then the moves.
+
+    ``person_time``: days at risk by (cell, state, interval); intervals end at ``cuts`` (days).
+    """
 
     grid: Grid
     cuts: tuple[float, ...]
     causes: tuple[Hashable, ...]
     moves: tuple[Hashable, ...]
     processes: Mapping[Hashable, Process] = field(repr=False)
+    person_time: Floats = field(repr=False)
 
     @property
     def columns(self) -> Mapping[str, int]:
@@ -194,16 +198,16 @@ def intensities(
     person_time = np.zeros(shape)
     np.add.at(person_time, (cell, state, interval), frame["person_time_days"].to_numpy(dtype=float))
     weight = person_time.sum(axis=(1, 2))
-    design = read_design(grid.cells, list(attributes), None, weight) if len(attributes) else Design(())
     moves = [cause for cause in table.causes if str(cause).startswith(MOVE) and str(cause)[1:] in columns]
+    told = cell_terms(grid, weight)
     found: dict[Hashable, Process] = {}
     for cause in table.causes:
         events = np.zeros(shape)
         np.add.at(events, (cell, state, interval), frame[f"d_{cause}"].to_numpy(dtype=float))
         column = str(cause)[1:] if cause in moves else None
-        found[cause] = _process(cause, column, grid, design, events, person_time, prior_sd)
+        found[cause] = _process(cause, column, grid, told, events, person_time, prior_sd)
     ends = tuple(cause for cause in table.causes if cause not in moves)
-    return Intensities(grid, table.cuts, ends, tuple(moves), found)
+    return Intensities(grid, table.cuts, ends, tuple(moves), found, person_time)
 
 
 def _distinct(frame: pd.DataFrame, attributes: Sequence[str]) -> pd.DataFrame:
@@ -219,28 +223,16 @@ def _process(
     name: Hashable,
     column: str | None,
     grid: Grid,
-    design: Design,
+    told: tuple[list[str], Floats, Floats],
     events: Floats,
     person_time: Floats,
     prior_sd: float,
 ) -> Process:
     """One process, fitted where it can happen."""
-    possible = np.ones(grid.states, dtype=bool)
-    terms, covariates = [], []
-    for other, most in grid.columns.items():
-        level = grid.level(other)
-        if other == column:
-            possible = level < most
-        # A move tells apart only which level it leaves: from the highest there is none.
-        for above in range(1, most + (other != column)):
-            terms.append(other if most == 1 else f"{other}={above}")
-            covariates.append(level == above)
-    by_state = np.column_stack(covariates).astype(float) if terms else np.zeros((grid.states, 0))
-    by_cell = design.covariates(grid.cells) / design.scale
-    apart = (by_cell != by_cell[:1]).any(axis=0)
-    by_cell = by_cell[:, apart]
-    names = [term for term, kept in zip(design.names, apart, strict=True) if kept]
-    scale = np.concatenate([np.ones(len(terms)), design.scale[apart]])
+    possible = np.ones(grid.states, dtype=bool) if column is None else grid.level(column) < grid.columns[column]
+    terms, by_state = state_terms(grid, column)
+    names, by_cell, scales = told
+    scale = np.concatenate([np.ones(len(terms)), scales])
     shape = (-1, person_time.shape[2])
     cells, states = len(grid.cells), int(possible.sum())
     x = np.hstack([np.tile(by_state[possible], (cells, 1)), np.repeat(by_cell, states, axis=0)])
@@ -258,3 +250,33 @@ def _process(
         events=float(events[:, possible].sum()),
         scale=scale,
     )
+
+
+def state_terms(grid: Grid, column: str | None) -> tuple[list[str], Floats]:
+    """A term for every level above 0 of every column, and its covariate by state.
+
+    Of its own ``column`` a move tells apart only which level it leaves: from the highest there is none.
+    """
+    terms, covariates = [], []
+    for other, most in grid.columns.items():
+        level = grid.level(other)
+        for above in range(1, most + (other != column)):
+            terms.append(other if most == 1 else f"{other}={above}")
+            covariates.append(level == above)
+    by_state = np.column_stack(covariates).astype(float) if terms else np.zeros((grid.states, 0))
+    return terms, by_state
+
+
+def cell_terms(grid: Grid, weight: Floats) -> tuple[list[str], Floats, Floats]:
+    """The terms of the attributes that tell cells apart, their covariates by cell, scaled, and the scales.
+
+    ``weight``: how much each cell counts where a number is centred.
+    """
+    attributes = list(map(str, grid.cells.columns))
+    if not attributes:
+        return [], np.zeros((len(grid.cells), 0)), np.zeros(0)
+    design = read_design(grid.cells, attributes, None, weight)
+    by_cell = design.covariates(grid.cells) / design.scale
+    apart = (by_cell != by_cell[:1]).any(axis=0)
+    names = [term for term, kept in zip(design.names, apart, strict=True) if kept]
+    return names, by_cell[:, apart], design.scale[apart]
