@@ -24,7 +24,7 @@ from microconv.errors import ParameterError, unknown_name
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Result"]
+__all__ = ["Result", "write_whole"]
 
 _VERSIONED = ("microconv", "pandas", "numpy", "ibis-framework", "duckdb")
 _SIZES = ("n", "users", "at_risk")  # how many people a row is about: the first of these that a frame has
@@ -114,17 +114,17 @@ class Result:
         target = Path(folder)
         try:
             target.mkdir(parents=True, exist_ok=True)
-            _write(target / "table.parquet", lambda path: self.table.to_parquet(path, index=False))
-            _write(target / "table.csv", lambda path: self.table.to_csv(path, index=False))
+            write_whole(target / "table.parquet", lambda path: self.table.to_parquet(path, index=False))
+            write_whole(target / "table.csv", lambda path: self.table.to_csv(path, index=False))
             for name, frame in self.extra.items():
-                _write(target / f"{name}.csv", partial(frame.to_csv, index=False))
+                write_whole(target / f"{name}.csv", partial(frame.to_csv, index=False))
             if self.plot_with is not None:
-                _write(target / "figure.png", self._save_figure)
+                write_whole(target / "figure.png", self._save_figure)
             said = _plain({**self.to_dict(), "min_cell": min_cell})
             text = json.dumps(said, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
             # A lone half of a surrogate pair, which a hostile name may hold, has no UTF-8.
             raw = text.encode("utf-8", "backslashreplace")
-            _write(target / "result.json", lambda path: path.write_bytes(raw))
+            write_whole(target / "result.json", lambda path: path.write_bytes(raw))
         except OSError as error:
             reason = error.strerror or error
             raise ParameterError(
@@ -210,7 +210,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _write(path: Path, writer: Callable[[Path], Any]) -> None:
+def write_whole(path: Path, writer: Callable[[Path], Any]) -> None:
     """Write to a neighbour and rename, so that a reader never sees half a file."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)

@@ -24,14 +24,13 @@ __all__ = ["RefundedOrders", "refunded_orders"]
 class RefundedOrders:
     """``frame``: a row per order that was paid and paid back, in part or in full, by time: ``order_id, currency``
     (empty: none named), ``bought, refunded`` (first purchase, last refund; microseconds since 1970), ``paid, left``
-    (hundredths, as in the log: no margin, no rates).
+    (hundredths, as in the log: no margin, no rates), ``user`` (a number that tells users apart, and says no more).
 
-    ``users``: whose orders these are. Left out and counted: refund events without an order id (``unnamed``), and orders
+    Left out and counted: refund events without an order id (``unnamed``), and orders
     ``unmatched`` (paid back, never paid, or only after) or paid in ``several_currencies``.
     """
 
     frame: pd.DataFrame
-    users: int
     unnamed: int
     unmatched: int
     several_currencies: int
@@ -62,10 +61,10 @@ def refunded_orders(log: EventLog, target: Item, terms: RevenueTerms, order_col:
     counts = log.engine.fetch(
         back.agg(unmatched=(~matched).cast("int64").sum(), several=(matched & (back.codes > 1)).cast("int64").sum())
     ).fillna(0)
-    frame = log.engine.fetch(good.select("order_id", "currency", "bought", "refunded", "paid", "left"))
+    user = ibis.dense_rank().over(ibis.window(order_by=good.owner)).cast("int64")
+    frame = log.engine.fetch(good.select("order_id", "currency", "bought", "refunded", "paid", "left", user=user))
     return RefundedOrders(
         frame=frame.sort_values(["bought", "order_id"], ignore_index=True),
-        users=_whole(log, good.agg(n=good.owner.nunique())),
         unnamed=_whole(log, rows.filter(rows.refund & rows.order_id.isnull()).count().name("n").as_table()),
         unmatched=int(counts["unmatched"][0]),
         several_currencies=int(counts["several"][0]),
