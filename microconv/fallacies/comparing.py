@@ -69,7 +69,7 @@ def compare(people: People, question: Question, micro: int, landmarks: Sequence[
         question, micros=(question.micros[micro],), adjust=(), numbers=(), strata=(), reference={}, since=()
     )
     layout = alone(micro, name)
-    marked = people.engine.materialise(marked_alone(people, layout))
+    marked = marked_alone(people, layout)
     ever = _fitted(people, asked, layout, as_if_always(marked))
     proper = _fitted(people, asked, layout, marked)
     if landmarks is None:
@@ -93,7 +93,7 @@ def compare(people: People, question: Question, micro: int, landmarks: Sequence[
 
 
 def _fitted(people: People, question: Question, layout: Layout, marked: ir.Table) -> Model:
-    counted = count(people, layout, question, 2 * max(len(people.cells), 1), people.engine.materialise(marked))
+    counted = count(people, layout, question, 2 * max(len(people.cells), 1), marked)
     assert isinstance(counted, Counted)  # two states at most
     return fit_model(people, counted, question)
 

@@ -178,7 +178,7 @@ def _risk_table(people: People, layout: Layout, edged: ir.Table) -> RiskTable:
     # One row per time and pattern, so that nothing is left to add up outside the engine.
     counted = {"entered": ENTERED, "censored": CENSORED}
     counted |= {f"d_{name}": EVENT + cause for cause, name in enumerate(people.causes)}
-    number = {f"n_{what}": (edged.what == what).cast("int64").sum() for what in counted.values()}
+    number = {f"n_{what}": edged.what.count(where=edged.what == what) for what in counted.values()}
     frame = people.engine.fetch(edged.group_by("cell", "state", "at").agg(**number))
     found = _patterns(people, layout, frame[["cell", "state"]].to_numpy(np.int64))
     found["time_days"] = frame["at"].to_numpy(float) / HALVES_PER_DAY
