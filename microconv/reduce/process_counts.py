@@ -6,7 +6,7 @@ instant, each is counted in the state before them all. Times are half microsecon
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -25,9 +25,24 @@ if TYPE_CHECKING:
 
     from microconv.reduce.entrants import People
 
-__all__ = ["doers", "process_counts", "process_cuts"]
+__all__ = ["ProcessCounts", "count_processes", "doers", "process_counts", "process_cuts", "with_early"]
 
 _KEYS = ["cell", "state", "seen", "bin"]
+
+
+@dataclass(frozen=True, eq=False)
+class ProcessCounts:
+    """``exposures``: events and time at risk by interval and pattern (state before, cell). Its causes are those of the
+    people (the target first), then ``"+" + column`` for each column of the layout; micros done before time zero change
+    the state just after it, and are no moves.
+
+    ``doers``: by column, who moves up in it from level 0 while at risk: a row per bin of action times, state just
+    before and cell: ``bin``, ``age_days`` (their mean time of action since time zero), ``users``, the columns of the
+    state, the attributes.
+    """
+
+    exposures: ExposureTable
+    doers: Mapping[str, pd.DataFrame]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,33 +75,76 @@ def process_cuts(people: People, marked: ir.Table, layout: Layout, bins: int) ->
     return [*first, *sorted(later - {1})]
 
 
-def process_counts(people: People, layout: Layout, marked: ir.Table, cuts: Sequence[int]) -> ExposureTable:
-    """Ends, moves and exact time at risk by state, cell and interval; ``cuts`` end the intervals (a, b].
+def count_processes(
+    people: People, layout: Layout, marked: ir.Table, cuts: Sequence[int], latest: int | None = None
+) -> ProcessCounts:
+    """Ends, moves and exact time at risk by state, cell and interval, and who moves: one pass over the users.
 
-    Its causes are those of ``people`` (the target first), then ``"+" + column`` for each column of the layout. Micros
-    done before time zero change the state just after it, and are no moves.
+    ``cuts`` end the intervals (a, b] of the exposures, and bins of the doers' ages too: between them, where rates are
+    constant, the mean age stands well for all. ``latest`` ends one bin more of the doers' ages.
     """
-    at = _moments(marked, layout)
-    parts = [
-        _row(marked, layout.code([m <= marked.enter for m in at]), None, marked.enter, ibis.literal(ENTERED, "int16")),
-        _row(marked, layout.code([m < marked.stop for m in at]), None, marked.stop, (CENSORED + marked.cause)),
-    ]
+    ends = sorted({*cuts, *([latest] if latest is not None and latest > 0 else [])})
+    frame = _counted(people, layout, marked, ends)
     moved = EVENT + len(people.causes)
-    shifted = moved + len(layout.columns)
-    for one in _moves(people, marked, layout):
-        what = one.early.ifelse(shifted + one.column, moved + one.column)
+    found = {}
+    for number, name in enumerate(layout.names):
+        rows = frame[frame["what"] == moved + number]
+        first = layout.levels(rows["seen"].to_numpy())[name] == 0
+        found[name] = _doers(people, layout, rows[first])
+    # Each bin lies within one interval.
+    frame["bin"] = np.searchsorted(list(cuts), np.array([0, *ends])[frame["bin"]], side="right")
+    return ProcessCounts(_exposures(people, layout, frame, cuts), found)
+
+
+def process_counts(people: People, layout: Layout, marked: ir.Table, cuts: Sequence[int]) -> ExposureTable:
+    """The exposures of ``count_processes`` alone."""
+    return count_processes(people, layout, marked, cuts).exposures
+
+
+def doers(
+    people: People, layout: Layout, marked: ir.Table, column: str, bins: int = 40, *, latest: int | None = None
+) -> pd.DataFrame:
+    """The doers of one column, as ``ProcessCounts`` holds them, in ``bins`` of action times of about equal number.
+
+    ``latest`` ends one bin more. Raises ``ParameterError`` on an unknown column.
+    """
+    if column not in layout.names:
+        raise ParameterError(unknown_name("column", column, layout.names))
+    number = layout.names.index(column)
+    acts = ibis.union(*[one.users.select(at=one.at) for one in _moves(people, marked, layout, number)])
+    ends = {*event_times(people, acts, bins), *([latest] if latest is not None and latest > 0 else [])}
+    rows = _counted(people, layout, marked, sorted(ends), number)
+    rows = rows[rows["what"] == EVENT + len(people.causes) + number]
+    return _doers(people, layout, rows[layout.levels(rows["seen"].to_numpy())[column] == 0])
+
+
+def _counted(
+    people: People, layout: Layout, marked: ir.Table, ends: Sequence[int], only: int | None = None
+) -> pd.DataFrame:
+    """Entries, exits and moves (``only``: the moves of that column): ``_KEYS, what, n`` and ``time``, the exact sum."""
+    at = _moments(marked, layout)
+    first, last = (layout.code([m <= marked.enter for m in at]), layout.code([m < marked.stop for m in at]))
+    parts = []
+    if only is None:
+        parts.append(_row(marked, first, None, marked.enter, ibis.literal(ENTERED, "int16")))
+        parts.append(_row(marked, last, None, marked.stop, CENSORED + marked.cause))
+    moved = EVENT + len(people.causes)
+    for one in _moves(people, marked, layout, only):
+        what = one.early.ifelse(moved + len(layout.columns) + one.column, moved + one.column)
         parts.append(_row(one.users, one.state, one.seen, one.at, what))
     rows = ibis.union(*parts)
-    frame = people.engine.fetch(summed(rows.mutate(bin=interval(rows["at"], list(cuts))), _KEYS))
+    frame = people.engine.fetch(summed(rows.mutate(bin=interval(rows["at"], list(ends))), _KEYS))
     frame = frame.astype(dict.fromkeys([*_KEYS, "what", "n"], "int64"))
-    time = half_microseconds(frame)
-    what = frame["what"].to_numpy()
-    changes = np.flatnonzero(what >= moved)
-    column = (what[changes] - moved) % len(layout.columns)
-    step = np.array(_steps(layout), dtype=np.int64)
-    entered = frame.iloc[changes].assign(state=frame["state"].to_numpy()[changes] + step[column], what=ENTERED)
-    edges = pd.concat([frame, entered], ignore_index=True)
-    edges["time"] = np.concatenate([time.to_numpy(), time.to_numpy()[changes]])
+    frame["time"] = half_microseconds(frame)
+    return frame.sort_values([*_KEYS, "what"], ignore_index=True)
+
+
+def _exposures(people: People, layout: Layout, frame: pd.DataFrame, cuts: Sequence[int]) -> ExposureTable:
+    """The rows of ``_counted`` as exposures; a change of state is an exit from one state and an entry into another."""
+    what, moved = frame["what"].to_numpy(), EVENT + len(people.causes)
+    changed = frame[what >= moved]
+    step = np.array(_steps(layout), dtype=np.int64)[(changed["what"] - moved) % len(layout.columns)]
+    edges = pd.concat([frame, changed.assign(state=changed["state"] + step, what=ENTERED)], ignore_index=True)
     events = {name: frame[what == EVENT + cause] for cause, name in enumerate(people.causes)}
     for number, name in enumerate(layout.names):
         events[f"+{name}"] = frame[what == moved + number].assign(state=lambda rows: rows["seen"])
@@ -98,39 +156,13 @@ def process_counts(people: People, layout: Layout, marked: ir.Table, cuts: Seque
     return replace(table, frame=table.frame[kept].reset_index(drop=True))
 
 
-def doers(
-    people: People,
-    layout: Layout,
-    marked: ir.Table,
-    column: str,
-    bins: int = 40,
-    *,
-    latest: int | None = None,
-) -> pd.DataFrame:
-    """Who moves up in ``column`` from level 0, while at risk: when, in which state, with which attributes.
-
-    Returns a row per bin of action times (quantiles; ``latest`` ends one too), state just before and cell: ``bin``,
-    ``age_days`` (their mean time of action since time zero), ``users``, the columns of the state, the attributes.
-    Users who did it before time zero are none. Raises ``ParameterError`` on an unknown column.
-    """
-    if column not in layout.names:
-        raise ParameterError(unknown_name("column", column, layout.names))
-    number = layout.names.index(column)
-    found = []
-    for one in _moves(people, marked, layout, number):
-        level = one.seen // _steps(layout)[number] % (layout.columns[number].most + 1)
-        first = one.users.select("cell", state=one.seen, at=one.at, first=(level == 0) & ~one.early)
-        found.append(first.filter(first["first"]).drop("first"))
-    acts = people.engine.materialise(ibis.union(*found))
-    cuts = set(event_times(people, acts, bins)) | ({latest} if latest is not None else set())
-    placed = acts.mutate(bin=interval(acts["at"], sorted(cuts)), what=ibis.literal(EVENT, "int16"))
-    frame = people.engine.fetch(summed(placed, ["bin", "cell", "state"]))
-    frame = frame.astype(dict.fromkeys(["bin", "cell", "state", "n"], "int64"))
-    frame = frame.sort_values(["bin", "cell", "state"], ignore_index=True)
-    total = [time / many / HALVES_PER_DAY for time, many in zip(half_microseconds(frame), frame["n"], strict=True)]
-    told = pd.DataFrame({"bin": frame["bin"], "age_days": np.array(total, dtype=float), "users": frame["n"]})
-    states = pd.DataFrame(layout.decode(frame["state"].to_numpy(np.int64)), index=frame.index)
-    cells = people.cells.loc[frame["cell"].to_numpy()].reset_index(drop=True)
+def _doers(people: People, layout: Layout, moves: pd.DataFrame) -> pd.DataFrame:
+    """Rows of ``_counted`` that are moves from level 0, by what they mean."""
+    summed_up = moves.groupby(["bin", "cell", "seen"])[["n", "time"]].sum().reset_index()
+    age = [time / many / HALVES_PER_DAY for time, many in zip(summed_up["time"], summed_up["n"], strict=True)]
+    told = pd.DataFrame({"bin": summed_up["bin"], "age_days": np.array(age, dtype=float), "users": summed_up["n"]})
+    states = pd.DataFrame(layout.decode(summed_up["seen"].to_numpy(np.int64)), index=told.index)
+    cells = people.cells.loc[summed_up["cell"].to_numpy()].reset_index(drop=True)
     return pd.concat([told, states, cells], axis=1)
 
 
@@ -156,7 +188,7 @@ def _row(
 
 def _moves(people: People, marked: ir.Table, layout: Layout, only: int | None = None) -> list[_Move]:
     """Each moment that raises a column (``only``: of that one), among the users for whom it does."""
-    users, early = _with_early(people, marked, layout)
+    users, early = with_early(people, marked, layout)
     at = _moments(users, layout)
     found = []
     for number, column in enumerate(layout.columns):
@@ -178,7 +210,7 @@ def _moves(people: People, marked: ir.Table, layout: Layout, only: int | None = 
     return found
 
 
-def _with_early(people: People, marked: ir.Table, layout: Layout) -> tuple[ir.Table, list[ir.BooleanValue]]:
+def with_early(people: People, marked: ir.Table, layout: Layout) -> tuple[ir.Table, list[ir.BooleanValue]]:
     """``marked``, and for each moment whether it had passed before time zero."""
     table = people.table
     done = {f"e_{i}": (table[f"done_{i}"] < 0).fill_null(False) for i in {micro for micro, _ in layout.moments}}
