@@ -11,12 +11,8 @@ first. ``pytest -m calibration tests/calibration`` does the same with few logs a
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import os
 import sys
-import time
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -26,15 +22,13 @@ if not __package__:  # as a script, and in its worker processes
 
 from calibration.coverage import as_frame, coverage_table, read_table
 from calibration.estimates import PARTS, estimates
+from calibration.logs import Job, of_each_log
 from calibration.worlds import WORLDS
 
 __all__ = ["USERS", "simulate_coverage"]
 
 USERS = 1_000
 _HERE = Path(__file__).resolve().parent
-_OFTEN = 60  # logs between two savings of what there is
-# One thread in each process, whatever libraries it uses.
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def simulate_coverage(
@@ -48,37 +42,21 @@ def simulate_coverage(
     kept: Path | None = None,
     report: bool = False,
 ) -> pd.DataFrame:
-    """Every estimate of ``logs`` logs of ``users`` users, in processes of their own.
-
-    ``kept``: a Parquet file that the estimates are added to on the way; logs that are in it are not simulated again.
-    """
-    frames = [pd.read_parquet(kept)] if kept is not None and kept.exists() else []
-    before = {pair for frame in frames for pair in zip(frame["seed"], frame["world"], strict=True)}
-    wanted = list(product(range(first_seed, first_seed + logs), worlds))
-    jobs = [(name, seed, users, tuple(parts)) for seed, name in wanted if (seed, name) not in before]
-    for name in _ONE_THREAD:
-        os.environ.setdefault(name, "1")
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(processes or os.cpu_count() or 1) as pool:
-        started = time.monotonic()
-        for number, frame in enumerate(pool.imap_unordered(_work, jobs, chunksize=4), start=1):
-            if len(frame):  # not every part has something to say of every world
-                frames.append(frame)
-            if number % _OFTEN and number != len(jobs):
-                continue
-            if kept is not None:
-                frames = [pd.concat(frames, ignore_index=True)]
-                frames[0].to_parquet(kept)
-            if report:
-                passed = time.monotonic() - started
-                sys.stderr.write(f"{number}/{len(jobs)} logs, {passed:.0f} s, {passed / number:.2f} s each\n")
-    found = pd.concat(frames, ignore_index=True)
-    mine = set(wanted)
-    found = found[[pair in mine for pair in zip(found["seed"], found["world"], strict=True)]]
-    return found.sort_values(["world", "seed"], kind="stable").reset_index(drop=True)
+    """Every estimate of ``logs`` logs of ``users`` users: see ``of_each_log``."""
+    return of_each_log(
+        _work,
+        logs=logs,
+        worlds=worlds,
+        users=users,
+        parts=parts,
+        first_seed=first_seed,
+        processes=processes,
+        kept=kept,
+        report=report,
+    )
 
 
-def _work(job: tuple[str, int, int, tuple[str, ...]]) -> pd.DataFrame:
+def _work(job: Job) -> pd.DataFrame:
     name, seed, users, parts = job
     return as_frame(name, seed, estimates(name, seed, users, parts))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,13 @@ from calibration.coverage import BAND, MANY_LOGS, MOST_WITHOUT
 from calibration.outside import DELAYS, SHARE
 from calibration.worlds import WORLDS
 
-__all__ = ["figure", "markdown"]
+__all__ = ["LEFT", "colour", "coverage_axis", "figure", "label", "markdown", "point", "rows"]
 
 _COLUMNS = (
     "world quantity term truth logs without covered coverage cp_low cp_high mean_estimate bias mean_se spread claimed"
     " verdict"
 ).split()
-_LEFT = 0.80  # coverage below it is drawn at the edge, with its number
+LEFT = 0.80  # coverage below it is drawn at the edge, with its number
 _ROW, _TOP, _BOTTOM = 0.185, 1.05, 0.75  # inches
 
 
@@ -65,11 +66,11 @@ Lowest and highest coverage over the terms.
 
 ## Claimed
 
-{_rows(claimed)}
+{rows(claimed, _COLUMNS)}
 
 ## Not claimed: what naive formulas give, and a model whose assumption is wrong
 
-{_rows(beside)}
+{rows(beside, _COLUMNS)}
 """
 
 
@@ -110,10 +111,12 @@ def _short(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _rows(table: pd.DataFrame) -> str:
-    lines = ["| " + " | ".join(_COLUMNS) + " |", "|" + "---|" * 3 + "---:|" * (len(_COLUMNS) - 5) + "---|---|"]
-    for row in table[_COLUMNS].to_dict("records"):
-        lines.append("| " + " | ".join(_cell(column, row[column]) for column in _COLUMNS) + " |")
+def rows(table: pd.DataFrame, columns: Sequence[str]) -> str:
+    """Rows of a table of coverages as Markdown; columns of text are flushed left."""
+    text = [table[column].map(lambda value: isinstance(value, str)).all() for column in columns]
+    lines = ["| " + " | ".join(columns) + " |", "|" + "".join("---|" if left else "---:|" for left in text)]
+    for row in table[list(columns)].to_dict("records"):
+        lines.append("| " + " | ".join(_cell(column, row[column]) for column in columns) + " |")
     return "\n".join(lines)
 
 
@@ -131,7 +134,7 @@ def figure(table: pd.DataFrame, path: Path) -> None:
     """The coverage of every row with its 99.9 % interval, a panel per world, against the band."""
     from matplotlib.figure import Figure
 
-    from microconv.plots.style import GRID, INK, MUTED, styled
+    from microconv.plots.style import INK, MUTED, styled
 
     places, headings, bottom = _places(table)
     height = _TOP + _BOTTOM + _ROW * bottom
@@ -140,24 +143,15 @@ def figure(table: pd.DataFrame, path: Path) -> None:
         axes = drawn.subplots(1, len(WORLDS), sharey=True)
         drawn.subplots_adjust(left=0.365, right=0.985, top=1 - _TOP / height, bottom=_BOTTOM / height, wspace=0.07)
         for ax, world in zip(axes, WORLDS, strict=True):
-            ax.axvspan(*BAND, color="#E6F1E9", linewidth=0, zorder=0)
-            ax.axvline(0.95, color="#9CC7AC", linewidth=1, zorder=1)
-            for y in places.values():
-                ax.axhline(y, color=GRID, linewidth=0.6, zorder=0)
+            coverage_axis(ax, list(places.values()), bottom)
             for row in table[table["world"] == world].to_dict("records"):
-                _point(ax, row, places[row["claimed"], row["quantity"], row["term"]])
+                point(ax, row, places[row["claimed"], row["quantity"], row["term"]])
             ax.set_title(world, loc="left", fontsize=11, fontweight="bold", color=INK, pad=6)
-            ax.set_xlim(_LEFT - 0.012, 1.004)
-            ax.set_ylim(bottom - 0.2, -0.8)
-            ax.set_xticks([0.80, 0.85, 0.90, 0.95, 1.0], ["80", "85", "90", "95", "100"])
-            ax.tick_params(axis="y", length=0)
-            ax.spines["left"].set_visible(False)
-            ax.set_yticks([])
         first = axes[0]
         for (_, _, term), y in places.items():
-            _label(first, y, term, color=INK, fontsize=8.5)
+            label(first, y, term, color=INK, fontsize=8.5)
         for (claim, quantity), y in headings.items():
-            _label(first, y, quantity, color=INK if claim != "no" else _colour("no"), fontsize=8.5, fontweight="bold")
+            label(first, y, quantity, color=INK if claim != "no" else colour("no"), fontsize=8.5, fontweight="bold")
         logs = int((table["logs"] + table["without"]).max())
         drawn.text(
             0.012, 1 - 0.30 / height, "How often 95 % intervals hold the truth",
@@ -166,7 +160,7 @@ def figure(table: pd.DataFrame, path: Path) -> None:
         drawn.text(
             0.012, 1 - 0.57 / height,
             f"{logs:,} simulated logs per world; lines: 99.9 % interval of the coverage; band: {100 * BAND[0]:g} to "
-            f"{100 * BAND[1]:g} %; arrows: below {100 * _LEFT:g} %",
+            f"{100 * BAND[1]:g} %; arrows: below {100 * LEFT:g} %",
             fontsize=9, va="center", color=MUTED,
         )  # fmt: skip
         _legend(drawn, height)
@@ -192,35 +186,54 @@ def _places(
     return places, headings, y
 
 
-def _colour(claim: str) -> str:
+def coverage_axis(ax: Any, rows_at: Sequence[float], bottom: float) -> None:
+    """Make ``ax`` a panel of coverages, with a line for each row and the band in which 95 % should lie."""
+    from microconv.plots.style import GRID
+
+    ax.axvspan(*BAND, color="#E6F1E9", linewidth=0, zorder=0)
+    ax.axvline(0.95, color="#9CC7AC", linewidth=1, zorder=1)
+    for y in rows_at:
+        ax.axhline(y, color=GRID, linewidth=0.6, zorder=0)
+    ax.set_xlim(LEFT - 0.012, 1.004)
+    ax.set_ylim(bottom - 0.2, -0.8)
+    ax.set_xticks([0.80, 0.85, 0.90, 0.95, 1.0], ["80", "85", "90", "95", "100"])
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.set_yticks([])
+
+
+def colour(claim: str) -> str:
+    """The colour of what is claimed, and of what is not."""
     from microconv.plots.style import PALETTE
 
     return {"yes": PALETTE[0], "at least": PALETTE[2], "no": PALETTE[1]}[claim]
 
 
-def _point(ax: Any, row: dict[str, Any], y: float) -> None:
-    colour, coverage = _colour(row["claimed"]), row["coverage"]
+def point(ax: Any, row: dict[str, Any], y: float) -> None:
+    """A coverage with its interval; at the edge, with its number, where it is too low to be drawn."""
+    shade, coverage = colour(row["claimed"]), row["coverage"]
     if math.isnan(coverage):
         return
-    if row["cp_high"] > _LEFT:
-        ax.plot([max(row["cp_low"], _LEFT), row["cp_high"]], [y, y], color=colour, linewidth=1.1, alpha=0.65, zorder=2)
-    if coverage < _LEFT:
-        ax.plot(_LEFT - 0.004, y, marker="<", markersize=4.5, color=colour, zorder=3, clip_on=False)
+    if row["cp_high"] > LEFT:
+        ax.plot([max(row["cp_low"], LEFT), row["cp_high"]], [y, y], color=shade, linewidth=1.1, alpha=0.65, zorder=2)
+    if coverage < LEFT:
+        ax.plot(LEFT - 0.004, y, marker="<", markersize=4.5, color=shade, zorder=3, clip_on=False)
     else:
         failing = row["claimed"] != "no" and row["verdict"] != "holds"
         ax.plot(
-            coverage, y, marker="X" if failing else "o", markersize=6.5 if failing else 4.2, color=colour, zorder=3,
+            coverage, y, marker="X" if failing else "o", markersize=6.5 if failing else 4.2, color=shade, zorder=3,
             linestyle="none",
         )  # fmt: skip
-    said = [f"{100 * coverage:.0f} %"] if coverage < _LEFT else []
+    said = [f"{100 * coverage:.0f} %"] if coverage < LEFT else []
     missing = row["without"] / (row["logs"] + row["without"])
     if missing > MOST_WITHOUT:  # else the eye takes the others for all
         said.append(f"({100 * missing:.0f} % refused)")
-    after = max(row["cp_high"], _LEFT) + 0.005
-    ax.text(after, y, " ".join(said), fontsize=7.5, color=colour, va="center", ha="left", zorder=3)
+    after = max(row["cp_high"], LEFT) + 0.005
+    ax.text(after, y, " ".join(said), fontsize=7.5, color=shade, va="center", ha="left", zorder=3)
 
 
-def _label(ax: Any, y: float, text: str, **look: Any) -> None:
+def label(ax: Any, y: float, text: str, **look: Any) -> None:
+    """A text to the left of a row."""
     ax.text(-0.03, y, text, transform=ax.get_yaxis_transform(), ha="right", va="center", clip_on=False, **look)
 
 
@@ -228,7 +241,7 @@ def _legend(drawn: Any, height: float) -> None:
     from matplotlib.lines import Line2D
 
     marks = [
-        Line2D([], [], marker="o", linestyle="none", markersize=4.5, color=_colour(claim), label=label)
+        Line2D([], [], marker="o", linestyle="none", markersize=4.5, color=colour(claim), label=label)
         for claim, label in (
             ("yes", "claimed: 95 %"),
             ("at least", "claimed: at least 95 %"),
