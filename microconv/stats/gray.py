@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from microconv.counts import RiskTable
@@ -16,7 +17,7 @@ from microconv.stats._groups import Compared, at_risk, by_group, quadratic_form,
 __all__ = ["GrayTest", "gray_test"]
 
 _GROUP_COLUMNS = ["cause", "events", "score"]
-_CELLS = 1_000_000  # numbers held at once: times x groups x groups
+_CELLS = 50_000  # numbers held at once, times x groups x groups: so few that they stay near the processor
 
 
 @dataclass(frozen=True)
@@ -152,23 +153,49 @@ def _within(blocks: list[Block], at: int, rho: float) -> tuple[Floats, Floats]:
 
     pooled = _over(weight * hazard, everybody)
     whole = np.diag((weight * hazard) @ spared) - (pooled[:, None] * spared).T @ spared
-    variance = np.zeros_like(whole)
+    hit = deaths > 0  # between such times nothing is added to the sum c
+    place, who = np.nonzero(other_variance)
+    others = _Others(np.cumsum(hit)[place], who, left[place, who], other_variance[place, who])
+    variance = others.moved(0, whole[None])
     done = np.zeros_like(whole)
+    spared, own, own_variance = spared[hit], own[hit], own_variance[hit]
+    times_weight, shares = weight[hit], _over(weight[hit], everybody[hit])
+    times_hazard = hazard[hit]
+    groups = np.arange(len(blocks))
     step = max(1, _CELLS // len(blocks) ** 2)
-    for first in range(0, len(time), step):
+    for first in range(0, len(spared), step):
         rows = slice(first, first + step)
         r = spared[rows]
-        a = -r[:, :, None] * (r * _over(weight[rows], everybody[rows])[:, None])[:, None, :]
-        a[:, np.arange(len(blocks)), np.arange(len(blocks))] += weight[rows, None] * r
-        c = done + np.cumsum(a * hazard[rows, None, None], axis=0)
-        done = c[-1]
-        hit = deaths[rows] > 0
-        moved = a[hit] + own[rows][hit, None, :] * (whole - c[hit])
-        variance += np.einsum("tik,tjk,tk->ij", moved, moved, own_variance[rows][hit], optimize=True)
-        place, who = np.nonzero(other_variance[rows])
-        moved = left[rows][place, who, None] * (whole[who] - c[place, who])  # symmetric, so a row is the column
-        variance += moved.T @ (other_variance[rows][place, who, None] * moved)
+        a = r[:, :, None] * (-shares[rows, None] * r)[:, None, :]
+        a[:, groups, groups] += times_weight[rows, None] * r
+        c = np.cumsum(a * times_hazard[rows, None, None], axis=0)
+        c += done
+        done = c[-1].copy()
+        remaining = np.subtract(whole, c, out=c)
+        variance += others.moved(first + 1, remaining)
+        remaining *= own[rows][:, :, None]
+        moved = a + remaining  # symmetric before it is weighted, so a row stands for the column
+        moved = moved.reshape(-1, len(blocks))
+        variance += moved.T @ (own_variance[rows].reshape(-1, 1) * moved)
     return score, variance
+
+
+@dataclass(frozen=True)
+class _Others:
+    """Other outcomes in order of time: after how many times with an event, in which group, and how much they weigh."""
+
+    after: npt.NDArray[np.int64]
+    who: npt.NDArray[np.int64]
+    left: Floats
+    variance: Floats
+
+    def moved(self, first: int, remaining: Floats) -> Floats:
+        """What those after ``first``, ``first + 1``, ... events add to the covariance; ``remaining`` is each time's."""
+        mine = slice(*np.searchsorted(self.after, [first, first + len(remaining)]))
+        who = self.who[mine]
+        moved = self.left[mine, None] * remaining[self.after[mine] - first, who]
+        added: Floats = moved.T @ (self.variance[mine, None] * moved)
+        return added
 
 
 def _before(values: Floats, start: float) -> Floats:
