@@ -69,7 +69,8 @@ def mean_worth(sums: pd.DataFrame, fitted: Intensities, *, prior_sd: float = PRI
     full = np.column_stack([np.ones(len(x)), x])
     covariance = fit.covariance @ ((full.T * spread) @ full) @ fit.covariance
     scales = np.concatenate([np.ones(split), scale])
-    se = np.sqrt(np.diag(covariance))[1:] / scales
+    # A level without any conversion (before a checkout) has no variance, and rounding may take it below zero.
+    se = np.sqrt(np.maximum(np.diag(covariance)[1:], 0.0)) / scales
     return MeanWorth(values, by_state, by_cell, covariance, _table([*terms, *more], fit.coef / scales, se))
 
 
