@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 import warnings
@@ -334,7 +335,11 @@ def test_a_micro_that_always_comes_before() -> None:
     assert any("the ratio runs to infinity" in warning for warning in result.warnings)
     assert result.rates["odds_ratio"].tolist() == [math.inf]
     assert result.rates["odds_ci_low"].isna().all()
-    assert result.plot() is not None
+    # Ratios that run to infinity are arrows at the right edge, also where they have no interval.
+    table = result.table.assign(hazard_ratio=math.inf, ci_low=[2.0, math.nan, math.nan], ci_high=[math.inf] * 3)
+    ax = dataclasses.replace(result, table=table).plot()
+    arrows = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == ">"]
+    assert arrows == [ax.get_xlim()[1]] * 3
 
 
 def test_one_user() -> None:

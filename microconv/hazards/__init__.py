@@ -88,10 +88,11 @@ def hazard_ratios(
 
     ``.table``, micros in plan order, then attributes: ``term, kind`` (the plan's, or ``"attribute"``),
     ``hazard_ratio, ci_low, ci_high, p_value, q_value`` (Benjamini-Hochberg over the micros), ``users`` ever at risk in
-    that state or level, target ``events`` in it, ``person_days`` in it, ``interval`` (``"wald"``; ``"profile"`` with
-    fewer than ten events in or outside it; ``"none"`` with fewer than ten users), ``reference``. ``.proportionality``:
-    ``term, chi2, degrees_of_freedom, p_value`` as R's ``cox.zph``, ``q_value``. With ``since``: ``.since`` and
-    ``.fading``. ``.risk_table`` or ``.exposures``: the counts.
+    that state or level, target ``events`` in it, ``person_days`` in it, ``interval``, ``reference``. ``interval`` is
+    ``"wald"`` or, with ``robust``, ``"robust"``; ``"profile"`` with fewer than ten events in or outside it, which is
+    based on the model also where ``robust=True`` is asked for; ``"none"`` with fewer than ten users.
+    ``.proportionality``: ``term, chi2, degrees_of_freedom, p_value`` as R's ``cox.zph``, ``q_value``. With ``since``:
+    ``.since`` and ``.fading``. ``.risk_table`` or ``.exposures``: the counts.
 
     Raises ``ParameterError`` for parameters that do not fit the log, nobody at risk, and attributes that alone make
     over ``max_patterns`` combinations. What cannot be estimated is NaN, infinite or 0, and ``.warnings`` says why.

@@ -50,13 +50,14 @@ def plot_fallacy_check(result: Result, ax: Axes | None = None) -> Axes:
 
     A cross is the naive comparison of users who ever did it; grey dots are landmarks; the blue dot is counted in
     time, the green diamond adjusted as well. The band of a micro is shaded where naive and proper disagree. At most
-    ten micros are drawn; a line says if there are more.
+    ten micros are drawn; a line says if there are more. What leaves the picture, as a ratio that runs to infinity does,
+    ends in an arrow.
     """
     target = safe(result.parameters.get("target", "conversion"), 40)
     title = f"Users who ever did it, against counting in time: {target}"
     table = result.table
     with styled():
-        if table.empty or not np.isfinite(numbers(table["hazard_ratio"])).any():
+        if not table["hazard_ratio"].notna().any():
             return nothing(ax, title, "No micro could be compared: there is nothing to draw.")
         micros = list(dict.fromkeys(table["micro"]))
         shown = table[table["micro"].isin(micros[:_MOST_MICROS])].reset_index(drop=True)

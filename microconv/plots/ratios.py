@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 __all__ = ["ratio_axis", "ratio_extent", "ratio_mark", "ratio_text"]
 
 _SQUEEZE = 8.0  # an interval reaches at most so many times beyond the outermost estimate; the rest is an arrow
+_BEYOND = 3.0  # how far the interval of a ratio without a finite estimate is seen beyond its limit
 _TICKS = (1.0, 2.0, 5.0)
 
 
 def ratio_extent(ratio: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
     """The ends of the axis: all estimates, and intervals as far as they do not squeeze these."""
-    known = ratio[np.isfinite(ratio) & (ratio > 0)]
+    # Where a ratio runs to infinity or to 0, its one limit must be seen, with an interval beyond it.
+    shown = np.where(np.isposinf(ratio), _BEYOND * low, np.where(ratio == 0, high / _BEYOND, ratio))
+    known = shown[np.isfinite(shown) & (shown > 0)]
     least, most = (min(1.0, known.min()), max(1.0, known.max())) if len(known) else (1.0, 1.0)
     downs = low[np.isfinite(low) & (low > 0)]
     ups = high[np.isfinite(high) & (high > 0)]
@@ -42,16 +45,18 @@ def ratio_mark(
     marker: str = "o",
     size: float = 6.0,
 ) -> None:
-    """A ratio with its limits at one height; what leaves the axis ends in an arrow."""
+    """A ratio with its limits at one height; what leaves the axis, also the ratio itself, ends in an arrow."""
     ratio, low, high = term
     left, right = ends
-    if not math.isnan(low) and not math.isnan(high):
+    if math.isnan(low) or math.isnan(high):
+        low = high = ratio
+    else:
         ax.hlines(y, max(low, left), min(high, right), color=color, linewidth=1.7, zorder=3)
-        arrow: dict[str, Any] = {"color": color, "markersize": 5.5, "clip_on": False, "zorder": 4, "linestyle": ""}
-        if low < left:
-            ax.plot([left], [y], marker="<", **arrow)
-        if high > right:
-            ax.plot([right], [y], marker=">", **arrow)
+    arrow: dict[str, Any] = {"color": color, "markersize": 5.5, "clip_on": False, "zorder": 4, "linestyle": ""}
+    if low < left:
+        ax.plot([left], [y], marker="<", **arrow)
+    if high > right:
+        ax.plot([right], [y], marker=">", **arrow)
     if math.isfinite(ratio) and left <= ratio <= right:
         edge: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.8}
         ax.plot([ratio], [y], marker, color=color, markersize=size, zorder=5, **edge)

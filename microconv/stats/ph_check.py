@@ -45,6 +45,8 @@ def proportionality(
     events at one time only) ``chi2`` and ``p_value`` are NaN, with 0 degrees of freedom. Model-based also where
     the fit's errors are robust. Raises ``ParameterError`` as ``cox``, and on ``"log"`` with an event at
     time 0. Grambsch and Therneau (1994), as the score test of R's ``cox.zph`` (survival 3 and later).
+    ``"rank"`` differs from R's where some intervals of a pattern start when others of it end without an event: R ranks
+    all rows, while counts cannot tell such an end and start from one interval that goes on, and leave both out.
 
     >>> users = pd.DataFrame({"start": 0, "stop": [1, 2, 3, 4, 5, 6, 7, 8], "bought": 1, "device": list("mmdmddmd")})
     >>> proportionality(RiskTable.from_intervals(users, "start", "stop", "bought", ["device"]), "device").round(3)
