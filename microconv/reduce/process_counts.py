@@ -190,6 +190,7 @@ def _moves(people: People, marked: ir.Table, layout: Layout, only: int | None = 
     """Each moment that raises a column (``only``: of that one), among the users for whom it does."""
     users, early = with_early(people, marked, layout)
     at = _moments(users, layout)
+    of = {i: number for number, column in enumerate(layout.columns) for i in column.passed}
     found = []
     for number, column in enumerate(layout.columns):
         if only is not None and number != only:
@@ -197,17 +198,24 @@ def _moves(people: People, marked: ir.Table, layout: Layout, only: int | None = 
         for i in column.passed:
             moment = at[i]
             before = [m < moment for m in at]
-            # Of moments at one instant those of the same column follow one another, level by level.
-            in_order = [b | (m == moment) if j < i else b for j, (m, b) in enumerate(zip(at, before, strict=True))]
-            in_order[i] = ibis.literal(False)
-            before[i] = ibis.literal(False)
-            seen = [in_order[j] if j in column.passed else b for j, b in enumerate(before)]
+            # Of moments at one instant columns follow one another, and within a column level follows level.
+            in_order = list(before)
+            for j, other in of.items():
+                if j != i and other <= number:
+                    sooner = _first(j, i, early) if other == number else ibis.literal(True)
+                    in_order[j] = before[j] | ((at[j] == moment) & sooner)
+            seen = [in_order[j] if of.get(j) == number else b for j, b in enumerate(before)]
             some = (moment < NEVER) & (moment > users.enter)
             if len(column.passed) > column.most:
                 level = sum((in_order[j].cast("int64") for j in column.passed), ibis.literal(0, "int64"))
                 some = some & (level < column.most)
             found.append(_Move(users.filter(some), moment, layout.code(in_order), layout.code(seen), number, early[i]))
     return found
+
+
+def _first(j: int, i: int, early: Sequence[ir.BooleanValue]) -> ir.BooleanValue:
+    """Whether moment j of an instant is put before moment i: what was done before time zero came first."""
+    return ~early[i] | early[j] if j < i else early[j] & ~early[i]
 
 
 def with_early(people: People, marked: ir.Table, layout: Layout) -> tuple[ir.Table, list[ir.BooleanValue]]:
