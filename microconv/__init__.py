@@ -9,12 +9,15 @@ from typing import Any
 
 _PUBLIC = {
     "EventLog": "microconv.log",
+    "export_adjustments": "microconv.value.adjustments",
+    "export_values": "microconv.value.exports",
     "eventual_conversion": "microconv.eventual",
     "ExposureTable": "microconv.exposures",
     "fallacy_check": "microconv.fallacies",
     "forecast": "microconv.forecast",
     "funnel": "microconv.funnel",
     "hazard_ratios": "microconv.hazards",
+    "micro_value": "microconv.value",
     "MicroconvError": "microconv.errors",
     "MicroconvWarning": "microconv.errors",
     "ParameterError": "microconv.errors",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -9,9 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from microconv.errors import MicroconvWarning, SourceError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from microconv.log import EventLog
 
-__all__ = ["SamplePaths", "sample_log", "sample_paths"]
+__all__ = ["SamplePaths", "sample_log", "sample_paths", "sample_truth"]
 
 
 class SamplePaths(NamedTuple):
@@ -55,3 +58,20 @@ def sample_log() -> EventLog:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".* rows rejected", category=MicroconvWarning)
         return read_events(paths.events, plan=Plan.from_yaml(paths.plan))
+
+
+def sample_truth(horizon: str) -> pd.DataFrame | None:
+    """What each micro of the sample shop truly adds within ``horizon`` of the action (columns of
+    ``Truth.incremental``); None where its truth was not computed for that horizon.
+
+    What visits bring about (a third visit, five minutes on site) has no effect of its own.
+    """
+    import pandas as pd
+
+    truth = json.loads(sample_paths().truth.read_text(encoding="utf-8"))
+    if truth["incremental"]["horizon"] != horizon:
+        return None
+    found = pd.DataFrame(truth["incremental"]["micros"])
+    rest = [name for name in truth["hazard_ratios"] if name not in set(found["micro"])]
+    nothing = pd.DataFrame({"micro": rest, "incremental": 0.0, "incremental_value": 0.0})
+    return pd.concat([found, nothing], ignore_index=True)

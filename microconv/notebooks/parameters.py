@@ -35,6 +35,7 @@ _CHOICES = {
     "time_unit": ("s", "ms", "us", "ns"),
     "cohort": ("day", "week", "month"),
     "repeat": ("first", "each"),
+    "method": ("hazard", "trials"),
 }
 _CALL = re.compile(r"\b(start|check_parameters)\(")
 
@@ -192,7 +193,7 @@ def _check_value(name: str, value: Any) -> None:
         raise ParameterError(f"min_cell={value!r} must be a whole number of people, 0 or more.")
     elif name in ("events", "output_dir", "origin") and not str(value).strip():
         raise ParameterError(f"{name} is empty. See the comment beside it for what it may be.")
-    elif name in ("steps", "optional", "exclude", "competing", "micros"):
+    elif name in ("steps", "optional", "exclude", "competing", "micros", "activity"):
         for item in value:
             if not (isinstance(item, str) and item) and not isinstance(item, Mapping) and not _is_number(name, item):
                 raise ParameterError(

@@ -16,6 +16,7 @@ import pandas as pd
 from microconv.errors import MicroconvError, MicroconvWarning, ParameterError, nearest, shorten, unknown_name
 from microconv.notebooks.parameters import StartError, check_parameters
 from microconv.notebooks.shown import Picture, Refused, Shown, milestones
+from microconv.sample import sample_truth
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,6 +47,16 @@ _HOLDS = {
     "curves": "observed and fitted curves",
     "backtest": "forecasts of held-back time beside what happened",
     "reliability": "predicted beside observed shares",
+    "methods": "what each of the two methods says",
+    "by_time": "how the effect builds up after the action",
+    "sensitivity": "how strong a hidden trait would have to be, in words",
+    "strengths": "where the effect can lie beside a hidden trait of a given strength",
+    "support": "doers and comparable users at each landmark",
+    "naive_counts": "the counts behind the naive column",
+    "credited": "the revenue divided among the micro-conversions",
+    "revenue": "what became of each payment",
+    "next_steps": "what to do next",
+    "truth": "what was planted in the simulated log",
 }
 
 
@@ -73,6 +84,23 @@ class Session:
     def by(self) -> list[str]:
         """The columns of ``segment``."""
         return _columns("segment", self.given.segment, self.log)
+
+    @property
+    def segment(self) -> str | None:
+        """The one column of ``segment``."""
+        columns = self.by
+        if len(columns) > 1:
+            raise StartError(f"segment names {len(columns)} columns; this notebook takes one, such as {columns[0]!r}.")
+        return columns[0] if columns else None
+
+    @property
+    def truth(self) -> pd.DataFrame | None:
+        """What each micro truly adds, where the log is the whole sample shop; else None."""
+        given = self.given
+        asked = (given.start, given.end, given.target, given.competing or None, given.origin != "entry" or None)
+        if given.events != "sample" or given.plan is not None or any(one is not None for one in asked):
+            return None
+        return sample_truth(self.horizon) if self.horizon is not None else None
 
     @property
     def horizon(self) -> str | None:

@@ -11,7 +11,10 @@ from microconv.plots.hazards import plot_hazard_ratios
 from microconv.plots.incidence import plot_causes
 from microconv.plots.quality import plot_quality
 from microconv.plots.retention import plot_retention
+from microconv.plots.sensitivity import plot_sensitivity
 from microconv.plots.survival import plot_time_to_conversion
+from microconv.plots.value import plot_micro_value
+from microconv.plots.value_by_time import plot_value_by_time
 
 __all__ = [
     "plot_causes",
@@ -21,7 +24,10 @@ __all__ = [
     "plot_forecast",
     "plot_funnel",
     "plot_hazard_ratios",
+    "plot_micro_value",
     "plot_quality",
     "plot_retention",
+    "plot_sensitivity",
     "plot_time_to_conversion",
+    "plot_value_by_time",
 ]

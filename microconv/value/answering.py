@@ -1,0 +1,205 @@
+"""From the question to the answer: count, estimate, divide the revenue, and put it all beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from microconv.durations import Duration, to_micros
+from microconv.errors import ParameterError
+from microconv.reduce.bands import banded
+from microconv.reduce.entrants import People, people
+from microconv.reduce.money import RevenueTerms
+from microconv.reduce.revenue import Payments, payments, revenue_of
+from microconv.steps import Step, as_item
+from microconv.value.asking import METHODS
+from microconv.value.counting import count
+from microconv.value.crediting import credited_value
+from microconv.value.estimating import Fitted, estimate_all, fit
+from microconv.value.naive import Naive, naive, naive_table
+from microconv.value.segments import by_segment
+from microconv.value.sensitivity import statements, strengths
+from microconv.value.tables import NO_MICRO, by_time, disagreeing, methods_table, unfit, value_rows
+from microconv.value.words import Said, assumptions, meaning, next_steps, warnings_of
+
+if TYPE_CHECKING:
+    from microconv.log import EventLog
+    from microconv.stats.effects import Effect
+    from microconv.value.asking import ValueQuestion
+
+__all__ = ["Answer", "Terms", "answer"]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How money is counted, as the caller said it."""
+
+    refunds: Step | Sequence[Step] = ()
+    margin: float = 1.0
+    discount_rate: float = 0.0
+    revenue: str = "all"
+    within: Duration | None = None
+    value: str | None = None
+    currency: str | None = None
+    rates: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def listed_refunds(self) -> list[Step]:
+        """The refunds as a list."""
+        return [self.refunds] if isinstance(self.refunds, str | Mapping) else list(self.refunds)
+
+    def checked(self, log: EventLog) -> RevenueTerms:
+        """The same in the reduction's terms. Raises ``ParameterError``."""
+        return RevenueTerms(
+            margin=self.margin,
+            discount_rate=self.discount_rate,
+            revenue=self.revenue,  # type: ignore[arg-type]
+            refunds=tuple(as_item(log, step, "refund") for step in self.listed_refunds),
+            within=to_micros(self.within, "revenue_within") if self.within is not None else None,
+            value=self.value,
+            currency=self.currency,
+            rates=self.rates,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What the result is made of."""
+
+    table: pd.DataFrame
+    meaning: str
+    assumptions: list[str]
+    warnings: list[str]
+    extra: dict[str, pd.DataFrame]
+    currency: str | None
+
+
+def answer(log: EventLog, question: ValueQuestion, terms: Terms, truth: pd.DataFrame | None) -> Answer:
+    """Everything that ``mc.micro_value`` gives."""
+    shared = question.hazards
+    users = people(
+        log, shared.rule, question.items, question.attributes, tz=shared.tz, washout=shared.washout,
+        max_cells=shared.max_patterns,
+    )  # fmt: skip
+    if users.at_risk == 0:
+        raise ParameterError(
+            f"No user is ever at risk: of {users.users:,} users none is left after the origin, the washout and the "
+            "attributes. Choose another origin, a shorter washout or fewer attributes."
+        )
+    users = banded(users, shared.numbers)
+    paid = _payments(log, question, terms)
+    fits, found = _fits(users, question)
+    effects = _effects(fits, found, question, paid)
+    credited, outside = credited_value(users, fits, found, question, paid) if paid is not None else (None, 0.0)
+    table = value_rows(question, found, effects[question.method], credited, _per_conversion(found, credited, outside))
+    methods = methods_table(effects, shared.confidence)
+    known = {name: effects[question.method][name] for name in table.loc[table["incremental"].notna(), "micro"]}
+    apart = disagreeing(methods[methods["micro"].isin(list(known))] if len(methods) else methods)
+    money = paid.account.currency if paid is not None else ""
+    said = Said(
+        question,
+        table,
+        found,
+        apart,
+        credited if credited is not None else pd.DataFrame(columns=["micro", "ci_high"]),
+        money,
+        paid is not None,
+        _further(users, paid, outside),
+    )
+    extra = {
+        "methods": methods,
+        "by_time": by_time(effects, shared.confidence),
+        "sensitivity": statements(known, shared.confidence),
+        "strengths": strengths(known, shared.confidence),
+        "support": _support(effects.get("trials", {})),
+        "naive_counts": naive_table(found),
+        "next_steps": next_steps(table),
+    }
+    if credited is not None and paid is not None:
+        extra |= {"credited": credited, "revenue": paid.account.frame}
+    if question.by is not None:
+        extra["segments"] = by_segment(users, question, paid, revenue_of(paid) if paid is not None else None)
+    if truth is not None:
+        extra["truth"] = truth
+    return Answer(table, meaning(said), assumptions(said), warnings_of(said), extra, money or None)
+
+
+def _payments(log: EventLog, question: ValueQuestion, terms: Terms) -> Payments | None:
+    """The money, where the plan or the caller says which column holds it."""
+    target = question.hazards.rule.target
+    if terms.value is None and getattr(target, "value", None) is None:
+        return None
+    return payments(log, target, terms.checked(log))
+
+
+def _fits(users: People, question: ValueQuestion) -> tuple[dict[str, Fitted], dict[str, Naive]]:
+    """By micro the fit of a layout in which it has a column of its own, and its plain counts."""
+    fits: dict[str, Fitted] = {}
+    found: dict[str, Naive] = {}
+    fitted: Fitted | None = None
+    for micro in question.micros:
+        if fitted is None or micro not in fitted.counted.layout.names:
+            fitted = fit(count(users, question.layout(micro), question))
+            fits |= {
+                name: fitted for name in question.micros if name in fitted.counted.layout.names and name not in fits
+            }
+            counted = fitted.counted
+            new = [name for name in fits if name not in found]
+            found |= naive(counted.exposures, counted.in_state, counted.layout, new)
+    return fits, found
+
+
+def _effects(
+    fits: Mapping[str, Fitted], found: Mapping[str, Naive], question: ValueQuestion, paid: Payments | None
+) -> dict[str, dict[str, Effect]]:
+    """By method and micro, where the counts allow an estimate."""
+    wanted = {name: fits[name] for name in question.micros if not unfit(found[name], question)[0]}
+    methods = METHODS if question.check else (question.method,)
+    spent = revenue_of(paid) if paid is not None else None
+    return {method: estimate_all(wanted, question, method, paid, spent) for method in methods}
+
+
+def _per_conversion(found: Mapping[str, Naive], credited: pd.DataFrame | None, outside: float) -> float:
+    """The mean money that a conversion brings; NaN without money."""
+    one = next(iter(found.values()))
+    events = one.followed + one.others_converted
+    return (float(credited["credited_value"].sum()) - outside) / events if credited is not None and events else np.nan
+
+
+def _further(users: People, paid: Payments | None, outside: float) -> list[str]:
+    said = []
+    if users.without_number:
+        said.append(f"{users.without_number:,} users without a number in an attribute at entry are left out.")
+    if users.washed_out:
+        said.append(f"{users.washed_out:,} users who entered within the washout are left out.")
+    if paid is not None:
+        said += paid.account.notes()
+    if outside:
+        said.append(
+            f"{outside:,.2f} {paid.account.currency if paid is not None else ''} of the revenue came from users whose "
+            f"journey had ended otherwise before they bought; it stands in {NO_MICRO}."
+        )
+    return said
+
+
+def _support(effects: Mapping[str, Effect]) -> pd.DataFrame:
+    """By micro and landmark of the trials: doers, controls, and doers that nobody could be compared with."""
+    parts = []
+    for micro, effect in effects.items():
+        frame = effect.detail.get("support")
+        if frame is None or not len(frame):
+            continue
+        alone = frame["doers"].where(frame["compared"] == 0, 0)
+        summed = (
+            frame.assign(without_controls=alone)
+            .groupby("landmark_days", as_index=False)[["doers", "controls", "compared", "without_controls"]]
+            .sum()
+        )
+        summed["strata"] = frame.groupby("landmark_days").size().to_numpy()
+        summed.insert(0, "micro", micro)
+        parts.append(summed)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()

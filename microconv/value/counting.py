@@ -1,0 +1,56 @@
+"""What the estimators read, counted in the engine once: all that can happen, by state and attributes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import ibis
+import pandas as pd
+
+from microconv.exposures import ExposureTable
+from microconv.reduce.process_counts import process_counts, process_cuts
+from microconv.reduce.states import HALVES_PER_DAY, Layout, in_state, moments
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+    from microconv.reduce.entrants import People
+    from microconv.value.asking import ValueQuestion
+
+__all__ = ["Counted", "age_limit", "count"]
+
+
+@dataclass(frozen=True, eq=False)
+class Counted:
+    """States of some layout, counted. ``marked``: users with the moments of the layout; ``age_limit_days``: the age
+    that at least ``min_cell`` users were watched to.
+    """
+
+    people: People
+    layout: Layout
+    marked: ir.Table
+    exposures: ExposureTable
+    in_state: pd.DataFrame
+    age_limit_days: float
+
+
+def count(people: People, layout: Layout, question: ValueQuestion) -> Counted:
+    """Count the states of ``layout``."""
+    marked = moments(people, layout)
+    cuts = process_cuts(people, marked, layout, question.hazards.bins)
+    return Counted(
+        people=people,
+        layout=layout,
+        marked=marked,
+        exposures=process_counts(people, layout, marked, cuts),
+        in_state=in_state(people, marked, layout),
+        age_limit_days=age_limit(people, question.min_cell),
+    )
+
+
+def age_limit(people: People, least: int) -> float:
+    """The age in days that ``least`` users reached under observation, whatever ended it."""
+    last = people.table.order_by(ibis.desc("stop")).limit(max(least, 1))
+    found = people.engine.fetch(last.agg(stop=last.stop.min()))["stop"][0]
+    return float(found) / HALVES_PER_DAY

@@ -1,0 +1,130 @@
+"""The incremental effect of each micro by the two methods, from what was counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from microconv.durations import MICROS_PER_DAY
+from microconv.reduce.money import CENTS
+from microconv.reduce.process_counts import doers
+from microconv.reduce.revenue import Payments, worth_by_pattern
+from microconv.reduce.states import HALVES_PER_DAY
+from microconv.reduce.trials import Weighting, bucketed, trial_sums
+from microconv.stats.effects import Effect
+from microconv.stats.gcomputation import total_effect
+from microconv.stats.intensity_fit import Intensities, intensities
+from microconv.stats.trials import trials
+from microconv.stats.worth import MeanWorth, mean_worth
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+    from microconv.reduce.entrants import People
+    from microconv.value.asking import ValueQuestion
+    from microconv.value.counting import Counted
+
+_MONEY = ("incremental_value", "value_se")
+
+__all__ = ["Fitted", "by_hazard", "by_trials", "estimate_all", "fit"]
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """Counts of one layout and the intensities fitted to them."""
+
+    counted: Counted
+    intensities: Intensities
+
+
+def fit(counted: Counted) -> Fitted:
+    """Fit the rate of everything that can happen."""
+    columns = {column.name: column.most for column in counted.layout.columns}
+    attributes = list(counted.people.cells.columns)
+    return Fitted(counted, intensities(counted.exposures, columns, attributes))
+
+
+def by_hazard(fitted: Fitted, micro: str, question: ValueQuestion, worth: MeanWorth | None) -> Effect:
+    """The effect by carrying the fitted rates forward from each doer's action, with it done and never done."""
+    counted = fitted.counted
+    limit = int(counted.age_limit_days * HALVES_PER_DAY)
+    latest = max(limit - 2 * question.horizon, 0)
+    acts = doers(counted.people, counted.layout, counted.marked, micro, latest=latest)
+    return total_effect(
+        fitted.intensities,
+        acts,
+        micro,
+        question.horizon_days,
+        value=worth,
+        at_days=[moment / MICROS_PER_DAY for moment in question.at],
+        age_limit_days=counted.age_limit_days,
+    )
+
+
+def by_trials(fitted: Fitted, marked: ir.Table, micro: str, question: ValueQuestion, paid: ir.Table | None) -> Effect:
+    """The effect by sequential trials. ``marked``: ``bucketed`` moments of the layout."""
+    counted = fitted.counted
+    base, factor = fitted.intensities.rate_factors(f"+{micro}")
+    sums = trial_sums(
+        counted.people,
+        marked,
+        counted.layout,
+        micro,
+        horizon=2 * question.horizon,
+        age_limit=int(counted.age_limit_days * HALVES_PER_DAY),
+        weighting=Weighting(
+            [round(cut * HALVES_PER_DAY) for cut in fitted.intensities.cuts],
+            base,
+            factor[_cells(counted.people, fitted.intensities)],
+        ),
+        paid=paid,
+        max_controls=question.max_controls,
+    )
+    days = [moment / MICROS_PER_DAY for moment in question.at]
+    return trials(sums, at_days=days, seed=question.seed)
+
+
+def _cells(people: People, found: Intensities) -> np.ndarray:
+    """For each cell of ``people``, its place among those of the intensities."""
+    columns = list(people.cells.columns)
+    if not columns:
+        return np.zeros(1, dtype=np.int64)
+    known = found.cells.assign(_place=range(len(found.cells)))
+    placed = people.cells.merge(known, how="left", on=columns)["_place"]
+    return placed.fillna(0).to_numpy(np.int64)  # a cell in which nobody spends time has no rates, and needs none
+
+
+def estimate_all(
+    fits: Mapping[str, Fitted], question: ValueQuestion, method: str, paid: Payments | None, spent: ir.Table | None
+) -> dict[str, Effect]:
+    """The effects of the micros in ``fits`` by one method; ``spent`` is what each user paid."""
+    if method == "hazard":
+        worth = {id(one): _worth(one, paid) for one in {id(one): one for one in fits.values()}.values()}
+        return {micro: in_money(by_hazard(one, micro, question, worth[id(one)])) for micro, one in fits.items()}
+    marked: dict[int, ir.Table] = {}
+    found = {}
+    for micro, fitted in fits.items():
+        key = id(fitted)
+        if key not in marked:
+            marked[key] = bucketed(fitted.counted.people, fitted.counted.marked)
+        found[micro] = in_money(by_trials(fitted, marked[key], micro, question, spent))
+    return found
+
+
+def _worth(fitted: Fitted, paid: Payments | None) -> MeanWorth | None:
+    """What conversions bring by state and attributes."""
+    if paid is None:
+        return None
+    counted = fitted.counted
+    sums = worth_by_pattern(counted.people, counted.marked, counted.layout, paid)
+    return mean_worth(sums, fitted.intensities)
+
+
+def in_money(effect: Effect) -> Effect:
+    """The effect with hundredths made whole units."""
+    moved = {name: getattr(effect, name) / CENTS for name in ("value_done", "value_never", *_MONEY)}
+    table = effect.by_time.assign(**{name: effect.by_time[name] / CENTS for name in _MONEY})
+    return replace(effect, by_time=table, **moved)
