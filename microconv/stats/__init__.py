@@ -39,6 +39,7 @@ _PUBLIC = {
     "total_effect": "microconv.stats.gcomputation",
     "time_lost": "microconv.stats.competing",
     "time_lost_differences": "microconv.stats.pairs",
+    "trials": "microconv.stats.sequential",
     "wilson": "microconv.stats.proportions",
 }
 

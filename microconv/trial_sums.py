@@ -1,0 +1,69 @@
+"""Sums of sequential trials: who did a micro against who had not yet, by landmark, bucket of users and interval."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+__all__ = ["BUCKETS", "Arm", "TrialSums"]
+
+BUCKETS = 256  # groups of users by hash, from which intervals are resampled
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """One side of the trials. Arrays have axes (bucket, landmark, interval), ``events`` a last one of causes.
+
+    ``edges``: where intervals (a, b] begin and end, in days: since the action for the doers, since time zero for the
+    controls. ``time``: (weighted) person-time at risk in days; ``events``: (weighted) ends by cause, the target first;
+    ``money``: (weighted) revenue of those who convert, in the smallest unit of money; 0 where none was asked for.
+    ``at_horizon``: the effective number of users (Kish) still at risk at the horizon.
+    """
+
+    edges: Floats
+    time: Floats
+    events: Floats
+    money: Floats
+    at_horizon: float
+
+
+@dataclass(frozen=True, eq=False)
+class TrialSums:
+    """What the effect of a micro by sequential trials is made of.
+
+    ``horizon_days``: how long after the action an end counts. ``landmarks_days``: when each trial starts.
+    ``entered``: doers compared, by (bucket, landmark). ``doers``: all who did the micro before their end; of them
+    ``too_late`` acted when the horizon reaches beyond the observed ages, and ``without_controls`` had nobody like them.
+
+    ``support``: a row per landmark and stratum with doers: ``landmark, landmark_days, cell, state, doers``,
+    ``controls`` (at risk and not yet doers) and ``compared`` (of them, those sampled; 0: the doers are left out).
+    """
+
+    column: str
+    horizon_days: float
+    causes: tuple[Hashable, ...]
+    landmarks_days: Floats
+    entered: Floats
+    done: Arm
+    never: Arm
+    doers: int
+    too_late: int
+    without_controls: int
+    support: pd.DataFrame
+    with_money: bool
+
+    @property
+    def left_out(self) -> float:
+        """The share of the doers that the trials are not of."""
+        return (self.too_late + self.without_controls) / self.doers if self.doers else 0.0
+
+    @property
+    def sampled(self) -> float:
+        """The share of the control trials (of strata with doers) that were taken."""
+        controls = float(self.support["controls"].sum())
+        return float(self.support["compared"].sum()) / controls if controls else 1.0
