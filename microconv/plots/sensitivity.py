@@ -51,7 +51,7 @@ def plot_sensitivity(result: Result, ax: Axes | None = None) -> Axes:
         floor = max(lowest, -0.6 * top)
         ax.set_ylim(floor - 0.04 * top, 1.08 * top)
         ax.set_xlim(1.0, right)
-        end_labels(ax, sorted(((max(y, floor), *rest) for y, *rest in ends), reverse=True), right)
+        end_labels(ax, sorted(((max(y, floor), name, color) for y, name, color in ends), reverse=True), right)
         ax.set_xlabel("strength of the hidden trait: ratio of its share among doers, and of the chances it makes")
         ax.set_ylabel("points of probability that are left, at least")
         for axis in (ax.xaxis, ax.yaxis):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
 from microconv.durations import Duration, format_duration
 from microconv.results import Result
-from microconv.steps import Step, label
+from microconv.steps import Step, as_item, label
 from microconv.value.asking import ValueQuestion, ask
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ def micro_value(
     value: str | None = None,
     currency: str | None = None,
     rates: Mapping[str, float] | None = None,
+    placebo: bool = False,
+    negative_control: Step | None = None,
+    variant_col: str | None = None,
+    encouraged: str | None = None,
+    control: str | None = None,
     truth: pd.DataFrame | None = None,
     bins: int = 30,
     washout: Duration | None = None,
@@ -78,6 +84,11 @@ def micro_value(
       first conversion on (``revenue="first"``: at it only; ``revenue_within``: up to so long after it), less
       ``refunds`` (events whose value is paid back), times ``margin``, discounted from the first conversion on by
       ``discount_rate`` a year. Several currencies need ``rates`` (``{"USD": 0.92}``: what one is worth).
+    * ``placebo=True``: also the effect of a micro that can have none, at random among each user's own events;
+      ``negative_control``: an outcome that the micros cannot move, whose "effects" show what is not adjusted for. Both
+      stand in ``.checks``. ``variant_col``: the arm of an experiment that moved the micro ``encouraged``, against the
+      arm ``control``: ``.encouragement`` has the effect among those whom it moved, with Anderson and Rubin's interval,
+      the only one that is ``causal``; it is not comparable with ``incremental``.
     * ``truth``: of a simulated log, ``simulated.truth.incremental(horizon)``; it is drawn beside the estimates.
     * ``target, origin, competing, washout, tz``: as in ``hazard_ratios``.
 
@@ -96,7 +107,7 @@ def micro_value(
     what a hidden trait would have to be, in words, and what is left of the effect beside one of a given strength.
     ``.support``: by landmark of the trials, doers, comparable users and doers without any. ``.naive_counts``,
     ``.credited`` (with intervals), ``.revenue`` (what became of each payment, in hundredths), ``.next_steps``,
-    ``.segments``.
+    ``.segments``, ``.checks``, ``.encouragement`` and ``.arms``.
 
     Raises ``ParameterError`` for parameters that do not fit the log. Hernan and Robins (2020), chapters 13 and 17;
     Hernan et al. (2008) on sequential trials; VanderWeele and Ding (2017) on the E-value.
@@ -112,7 +123,7 @@ def micro_value(
         adjust=adjust,
         activity=activity,
         occurrences=occurrences,
-        at=at,
+        at=[at] if isinstance(at, str | timedelta) else at,
         method=method,
         check=check,
         by=by,
@@ -129,7 +140,8 @@ def micro_value(
         max_rows=1_000_000,
         max_patterns=max_patterns,
     )
-    from microconv.value.answering import Terms, answer
+    from microconv.value.answering import Checks, Terms, answer
+    from microconv.value.encouraging import Nudge
 
     terms = Terms(
         refunds=refunds,
@@ -141,12 +153,17 @@ def micro_value(
         currency=currency,
         rates=dict(rates or {}),
     )
-    found = answer(log, question, terms, truth)
+    checks = Checks(
+        placebo=placebo,
+        outcome=as_item(log, negative_control, "negative_control") if negative_control is not None else None,
+        nudge=Nudge.checked(log, question.micros, variant_col, encouraged, control),
+    )
+    found = answer(log, question, terms, checks, truth)
     return Result(
         name="micro_value",
         table=found.table,
         meaning=found.meaning,
-        parameters=_parameters(question, terms, origin, found.currency),
+        parameters=_parameters(question, terms, checks, origin, found.currency),
         assumptions=found.assumptions,
         warnings=found.warnings,
         extra=found.extra,
@@ -161,7 +178,7 @@ def _plot(result: Result, ax: Any) -> Any:
     return plot_micro_value(result, ax)
 
 
-def _parameters(question: ValueQuestion, terms: Any, origin: Step, currency: str | None) -> dict[str, Any]:
+def _parameters(question: ValueQuestion, terms: Any, checks: Any, origin: Step, currency: str | None) -> dict[str, Any]:
     shared = question.hazards
     return {
         "target": shared.rule.target.name,
@@ -181,6 +198,9 @@ def _parameters(question: ValueQuestion, terms: Any, origin: Step, currency: str
         "revenue": terms.revenue,
         "refunds": [label(step) for step in terms.listed_refunds],
         "rates": dict(terms.rates),
+        "placebo": checks.placebo,
+        "negative_control": checks.outcome.name if checks.outcome is not None else None,
+        "variant_col": checks.nudge.column if checks.nudge is not None else None,
         "washout": format_duration(shared.washout) if shared.washout is not None else None,
         "tz": shared.tz,
         "confidence": shared.confidence,

@@ -17,8 +17,10 @@ from microconv.reduce.money import RevenueTerms
 from microconv.reduce.revenue import Payments, payments, revenue_of
 from microconv.steps import Step, as_item
 from microconv.value.asking import METHODS
+from microconv.value.checking import CHECKS, negative_control_rows, placebo_row, said_of
 from microconv.value.counting import count
 from microconv.value.crediting import credited_value
+from microconv.value.encouraging import Nudge, by_encouragement
 from microconv.value.estimating import Fitted, estimate_all, fit
 from microconv.value.naive import Naive, naive, naive_table
 from microconv.value.segments import by_segment
@@ -28,6 +30,7 @@ from microconv.value.words import Said, assumptions, meaning, next_steps, warnin
 
 if TYPE_CHECKING:
     from microconv.log import EventLog
+    from microconv.plan import Item
     from microconv.stats.effects import Effect
     from microconv.value.asking import ValueQuestion
 
@@ -66,6 +69,15 @@ class Terms:
         )
 
 
+@dataclass(frozen=True)
+class Checks:
+    """What else to look at: a placebo, an outcome that the micros cannot move, an experiment."""
+
+    placebo: bool = False
+    outcome: Item | None = None
+    nudge: Nudge | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Answer:
     """What the result is made of."""
@@ -78,7 +90,7 @@ class Answer:
     currency: str | None
 
 
-def answer(log: EventLog, question: ValueQuestion, terms: Terms, truth: pd.DataFrame | None) -> Answer:
+def answer(log: EventLog, question: ValueQuestion, terms: Terms, checks: Checks, truth: pd.DataFrame | None) -> Answer:
     """Everything that ``mc.micro_value`` gives."""
     shared = question.hazards
     users = people(
@@ -100,16 +112,7 @@ def answer(log: EventLog, question: ValueQuestion, terms: Terms, truth: pd.DataF
     known = {name: effects[question.method][name] for name in table.loc[table["incremental"].notna(), "micro"]}
     apart = disagreeing(methods[methods["micro"].isin(list(known))] if len(methods) else methods)
     money = paid.account.currency if paid is not None else ""
-    said = Said(
-        question,
-        table,
-        found,
-        apart,
-        credited if credited is not None else pd.DataFrame(columns=["micro", "ci_high"]),
-        money,
-        paid is not None,
-        _further(users, paid, outside),
-    )
+    further = _further(users, paid, outside)
     extra = {
         "methods": methods,
         "by_time": by_time(effects, shared.confidence),
@@ -123,9 +126,32 @@ def answer(log: EventLog, question: ValueQuestion, terms: Terms, truth: pd.DataF
         extra |= {"credited": credited, "revenue": paid.account.frame}
     if question.by is not None:
         extra["segments"] = by_segment(users, question, paid, revenue_of(paid) if paid is not None else None)
+    if (checked := _checked(log, users, question, checks)) is not None:
+        extra["checks"] = checked
+        further += said_of(checked)
+    if checks.nudge is not None:
+        extra["encouragement"], extra["arms"], sayings = by_encouragement(log, question, checks.nudge, paid)
+        further += sayings
     if truth is not None:
         extra["truth"] = truth
+    said = Said(
+        question,
+        table,
+        found,
+        apart,
+        credited if credited is not None else pd.DataFrame(columns=["micro", "ci_high"]),
+        money,
+        paid is not None,
+        further,
+    )
     return Answer(table, meaning(said), assumptions(said), warnings_of(said), extra, money or None)
+
+
+def _checked(log: EventLog, users: People, question: ValueQuestion, checks: Checks) -> pd.DataFrame | None:
+    rows = [placebo_row(log, users, question)] if checks.placebo else []
+    if checks.outcome is not None:
+        rows += negative_control_rows(log, question, checks.outcome)
+    return pd.DataFrame(rows, columns=list(CHECKS)) if rows else None
 
 
 def _payments(log: EventLog, question: ValueQuestion, terms: Terms) -> Payments | None:

@@ -181,8 +181,6 @@ def _horizon(log: EventLog, horizon: Duration | None) -> int:
 
 def _moments(given: Sequence[Duration], horizon: int) -> tuple[int, ...]:
     """When the effect is read before the horizon: as asked, else at usual times."""
-    if isinstance(given, str) or not isinstance(given, Sequence):
-        given = [given]
     found = sorted({to_micros(moment, "at") for moment in given}) if given else []
     for moment in found:
         if moment > horizon:

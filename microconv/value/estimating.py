@@ -14,10 +14,10 @@ from microconv.reduce.process_counts import doers
 from microconv.reduce.revenue import Payments, worth_by_pattern
 from microconv.reduce.states import HALVES_PER_DAY
 from microconv.reduce.trials import Weighting, bucketed, trial_sums
+from microconv.stats import total_effect
 from microconv.stats.effects import Effect
-from microconv.stats.gcomputation import total_effect
 from microconv.stats.intensity_fit import Intensities, intensities
-from microconv.stats.trials import trials
+from microconv.stats.sequential import trials
 from microconv.stats.worth import MeanWorth, mean_worth
 
 if TYPE_CHECKING:

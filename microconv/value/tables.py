@@ -161,7 +161,7 @@ def disagreeing(methods: pd.DataFrame) -> pd.DataFrame:
     if not len(methods) or methods["method"].nunique() < 2:
         return pd.DataFrame(columns=["micro", "hazard", "trials", "apart"])
     difference = (wide["incremental"]["hazard"] - wide["incremental"]["trials"]).abs()
-    apart = difference / wide["se"].max(axis=1)
+    apart = difference / np.maximum(wide["se"]["hazard"], wide["se"]["trials"])
     found = pd.DataFrame(
         {"hazard": wide["incremental"]["hazard"], "trials": wide["incremental"]["trials"], "apart": apart}
     )

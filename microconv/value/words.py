@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -81,7 +81,7 @@ def meaning(said: Said) -> str:
         names = ", ".join(shorten(name, 40) for name in nothing["micro"])
         text += f" No effect can be told from zero for {names}."
     if said.has_value:
-        most = known.loc[known["naive_bias"].abs().idxmax()]
+        most = known.iloc[int(np.argmax(known["naive_bias"].abs().to_numpy(float)))]
         over = "more" if most["naive_bias"] > 0 else "less"
         text += (
             f" The usual goal value would say {_amount(said, most['naive_value'])} for {shorten(most['micro'], 40)}, "
@@ -162,8 +162,8 @@ def next_steps(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["micro", "next_step"])
 
 
-def _next(row: dict[str, object]) -> str:
-    numbers = {name: float(row[name]) for name in ("incremental", "ci_low", "ci_high", "e_value_limit")}  # type: ignore[arg-type]
+def _next(row: Mapping[Any, Any]) -> str:
+    numbers = {name: float(row[name]) for name in ("incremental", "ci_low", "ci_high", "e_value_limit")}
     if row["label"] == STRUCTURAL:
         return "Remove obstacles on the way to it; do not bid on it as if it caused purchases."
     if not np.isfinite(numbers["incremental"]):
