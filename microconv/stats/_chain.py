@@ -207,7 +207,7 @@ def _series(matrix: csr_array, values: Floats, length: Floats, fastest: float) -
     order = 0
     while size > _LEFT:
         order += 1
-        size *= 2 * longest / order  # the generator's norm is up to twice the rate of leaving
+        size *= longest / order
         term = matrix @ term
         term *= length / order
         total += term
