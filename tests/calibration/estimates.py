@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ import pandas as pd
 
 import microconv as mc
 from calibration import outside, worlds
+from calibration.logs import read_alone, strictly
 from calibration.worlds import AT_DAYS, MACRO, OTHER_END
 from microconv import RiskTable, stats
 from microconv.simulate import SimulatedLog
@@ -42,18 +42,13 @@ class Estimate(NamedTuple):
 
 def estimates(name: str, seed: int, users: int, parts: tuple[str, ...]) -> list[Estimate]:
     """All estimates of one log (of each kind) of a world."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        # Ibis 12.0.0 calls DuckDB's fetch_arrow_table(), deprecated since DuckDB 1.5.
-        warnings.filterwarnings("ignore", r"fetch_arrow_table\(\) is deprecated", DeprecationWarning)
+    with strictly():
         return [found for part in parts for found in PARTS[part](name, seed, users)]
 
 
 def _simulate(name: str, kind: str, seed: int, users: int) -> tuple[SimulatedLog, mc.EventLog]:
     simulated = mc.simulate(users, seed, world=worlds.world(name, kind))
-    # As SimulatedLog.read() does it, but with one thread: several logs are at work at once.
-    log = mc.read_events(simulated.events, plan=simulated.plan, observed_until=simulated.observed_until, threads=1)
-    return simulated, log
+    return simulated, read_alone(simulated)
 
 
 def _curves(name: str, seed: int, users: int) -> Iterator[Estimate]:

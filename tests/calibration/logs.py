@@ -6,13 +6,18 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 
 import pandas as pd
 
-__all__ = ["Job", "of_each_log"]
+import microconv as mc
+from microconv.simulate import SimulatedLog
+
+__all__ = ["Job", "of_each_log", "read_alone", "strictly"]
 
 # World, seed, users, and the parts to do.
 Job = tuple[str, int, int, tuple[str, ...]]
@@ -62,3 +67,18 @@ def of_each_log(
     mine = set(wanted)
     found = found[[pair in mine for pair in zip(found["seed"], found["world"], strict=True)]]
     return found.sort_values(["world", "seed"], kind="stable").reset_index(drop=True)
+
+
+@contextmanager
+def strictly() -> Iterator[None]:
+    """No warning passes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        # Ibis 12.0.0 calls DuckDB's fetch_arrow_table(), deprecated since DuckDB 1.5.
+        warnings.filterwarnings("ignore", r"fetch_arrow_table\(\) is deprecated", DeprecationWarning)
+        yield
+
+
+def read_alone(simulated: SimulatedLog) -> mc.EventLog:
+    """As ``SimulatedLog.read()`` does it, but with one thread: several logs are at work at once."""
+    return mc.read_events(simulated.events, plan=simulated.plan, observed_until=simulated.observed_until, threads=1)

@@ -56,9 +56,11 @@ def truth_of(name: str) -> pd.DataFrame:
 
 
 def true_value(name: str, micro: str, quantity: str) -> float:
-    """One number of ``truth_of``; ``risk_ratio`` is done over never."""
+    """One number of ``truth_of``; ``risk_ratio`` is done over never, infinite where nobody converts without."""
     row = truth_of(name).loc[micro]
-    return float(row["done"] / row["never"]) if quantity == "risk_ratio" else float(row[quantity])
+    if quantity != "risk_ratio":
+        return float(row[quantity])
+    return float(row["done"] / row["never"]) if row["never"] > 0 else float("inf")
 
 
 def hidden_strength(name: str) -> tuple[float, float]:
@@ -179,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = json.loads(_FILE.read_text(encoding="utf-8")) if _FILE.exists() else {}
     for name in names:
         found[name] = {"micros": compute_micros(name)}
-        if WORLDS[name].world.hidden_intent is not None and WORLDS[name].world.intent is not None:
+        if WORLDS[name].hides:
             found[name]["hidden_strength"] = compute_strength(name)
         worst = max(row["incremental_se"] for row in found[name]["micros"].values())
         sys.stdout.write(f"{name}: error at most {worst:.5f}\n")

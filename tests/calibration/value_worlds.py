@@ -51,6 +51,17 @@ class ValueWorld:
         return tuple(micro.name for micro in self.world.micros)
 
     @property
+    def decoys(self) -> tuple[str, ...]:
+        """The micros that do nothing to the macro, neither themselves nor through another micro."""
+        does = {micro.name for micro in self.world.micros if micro.hazard_ratio != 1} | set(self.structural)
+        return tuple(m.name for m in self.world.micros if m.name not in does and not does & set(m.causes))
+
+    @property
+    def hides(self) -> bool:
+        """Whether a trait that the log does not show confounds what an analyst would ask."""
+        return self.world.hidden_intent is not None and self.encouraged is None
+
+    @property
     def horizon_days(self) -> float:
         """How long after the action a conversion counts."""
         return days(to_micros(self.world.horizon))

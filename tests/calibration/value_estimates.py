@@ -1,0 +1,106 @@
+"""One simulated log, what microconv and the formulas in common use say each micro is worth on it, and what is true."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import pandas as pd
+
+import microconv as mc
+from calibration.estimates import Estimate
+from calibration.logs import read_alone, strictly
+from calibration.naive_formulas import FORMULAS, formulas, who_did_and_converted
+from calibration.value_truth import hidden_strength, simulated, true_value
+from calibration.value_worlds import MACRO, WORLDS, ValueWorld
+from microconv.stats.sensitivity import hidden_confounding
+
+__all__ = ["EFFECT", "HIDDEN", "METHODS", "RATIO", "RECOGNISED", "SHOWN", "VALUE", "value_estimates"]
+
+METHODS = ("hazard", "trials")
+EFFECT, VALUE, RATIO = "incremental", "incremental value", "risk ratio"
+RECOGNISED = "structural step recognised"
+HIDDEN = "risk ratio allowing for the hidden trait"
+# Without an interval: they stand in the table of formulas, not in that of coverages.
+SHOWN = (*FORMULAS, *[f"{RATIO}, {method}" for method in METHODS])
+
+
+def value_estimates(name: str, seed: int, users: int) -> list[Estimate]:
+    """All that is said about the micros of one log of a world."""
+    with strictly():
+        log = simulated(name, seed, users)
+        read = read_alone(log)
+        found = mc.micro_value(read, adjust=list(WORLDS[name].adjust))
+        return [
+            *_ours(name, found),
+            *_formulas(name, log.events),
+            *_structure(name, found.table),
+            *(_hidden(name, read, found) if WORLDS[name].hides else ()),
+        ]
+
+
+def _ours(name: str, found: mc.Result) -> Iterator[Estimate]:
+    """The effect by both methods; NaN where there is no estimate."""
+    made = WORLDS[name]
+    rows = found.methods.set_index(["method", "micro"])
+    for method in METHODS:
+        claim = "yes" if method in made.methods else "no"
+        for micro in made.micros:
+            if micro in made.structural:
+                continue
+            row = rows.loc[(method, micro)] if (method, micro) in rows.index else pd.Series(dtype=float)
+            for quantity, column, low, high in (
+                (EFFECT, "incremental", "ci_low", "ci_high"),
+                (VALUE, "incremental_value", "value_ci_low", "value_ci_high"),
+            ):
+                yield Estimate(
+                    f"{quantity}, {method}", micro, claim, "identity", true_value(name, micro, column),
+                    *[float(row.get(key, math.nan)) for key in (column, low, high)],
+                )  # fmt: skip
+            ratio = float(row.get("chance_done", math.nan)) / float(row.get("chance_never", math.nan))
+            yield _shown(f"{RATIO}, {method}", micro, true_value(name, micro, "risk_ratio"), ratio)
+
+
+def _formulas(name: str, events: pd.DataFrame) -> Iterator[Estimate]:
+    """The formulas in common use, within the horizon from entry, in which everybody is observed."""
+    made = WORLDS[name]
+    counted, value = who_did_and_converted(events, made.micros, MACRO, made.horizon_days)
+    table = formulas(counted, value)
+    for key, (_, read_as) in FORMULAS.items():
+        for micro in made.micros:
+            truth = _true_correlation(made, micro) if read_as == "correlation" else true_value(name, micro, read_as)
+            yield _shown(key, micro, truth, float(table.loc[micro, key]))
+
+
+def _true_correlation(made: ValueWorld, micro: str) -> float:
+    """Without an effect there is none; with one it has no size of its own."""
+    return 0.0 if micro in made.decoys else math.nan
+
+
+def _shown(quantity: str, micro: str, truth: float, estimate: float) -> Estimate:
+    return Estimate(quantity, micro, "no", "identity", truth, estimate, math.nan, math.nan)
+
+
+def _structure(name: str, table: pd.DataFrame) -> Iterator[Estimate]:
+    """In a world with a structural step: whether it, and it alone, was said to be one (1: yes)."""
+    made = WORLDS[name]
+    if not made.structural:
+        return
+    labels = table.set_index("micro")["label"]
+    for micro in made.micros:
+        said = float(labels[micro] == "structural")
+        yield Estimate(RECOGNISED, micro, "at least", "identity", float(micro in made.structural), said, said, said)
+
+
+def _hidden(name: str, log: mc.EventLog, found: mc.Result) -> Iterator[Estimate]:
+    """Where the true ratio of chances can lie with a hidden trait as strong as the one that was planted."""
+    trials = mc.micro_value(log, adjust=list(WORLDS[name].adjust), method="trials", check=False)
+    for method, result in (("hazard", found), ("trials", trials)):
+        said = result.sensitivity.set_index("micro")
+        for micro in WORLDS[name].micros:
+            ratio = said.loc[micro, ["risk_ratio", "ci_low", "ci_high"]].astype(float)
+            row = hidden_confounding(*ratio, strengths=[hidden_strength(name)]).iloc[0]
+            yield Estimate(
+                f"{HIDDEN}, {method}", micro, "at least", "log", true_value(name, micro, "risk_ratio"),
+                float(ratio["risk_ratio"]), float(row["ci_low"]), float(row["ci_high"]),
+            )  # fmt: skip
