@@ -84,11 +84,11 @@ def trial_sums(
     focal = _focal(layout, column)
     weighting.check(len(people.cells), layout.size)
     engine = people.engine
-    strata = _Strata(layout, focal, int(people.cells.index.max()) + 1)
+    strata = _Strata(layout, focal, max(len(people.cells), 1))
     everybody = engine.materialise(_doers(people, marked, strata))
     late = everybody["at"] > age_limit - horizon
-    counted = engine.fetch(everybody.agg(doers=everybody.count(), late=late.cast("int64").sum())).iloc[0]
-    all_doers, too_late = int(counted["doers"]), int(counted["late"] or 0)
+    counted = engine.fetch(everybody.agg(doers=everybody.count(), late=late.cast("int64").sum().fill_null(0))).iloc[0]
+    all_doers, too_late = int(counted["doers"]), int(counted["late"])
     trial = max(1, min(landmarks, (all_doers - too_late) // _TRIAL))
     doers, starts = _in_bins(people, everybody.filter(~late), trial, strata)
     turns = min(max(-(-_ASKED * max_controls // max(people.at_risk, 1)), 1), len(starts))
