@@ -37,7 +37,7 @@ def micro_value(
     refunds: Step | Sequence[Step] = (),
     margin: float = 1.0,
     discount_rate: float = 0.0,
-    revenue: Literal["all", "first"] = "all",
+    revenue: Literal["first", "all"] = "first",
     revenue_within: Duration | None = None,
     value: str | None = None,
     currency: str | None = None,
@@ -80,10 +80,11 @@ def micro_value(
     * ``by``: an attribute at entry; ``.segments`` has the effect in each of its levels, shrunken and tested.
       ``occurrences``: up to which occurrence a micro counts as one of its own (``"video #2"``), among users who did it
       so often before. ``at``: times after the action at which ``.by_time`` reads the effect (default: 1D, 3D, 7D ...).
-    * Money is the plan's ``value`` column of the macro (or ``value``, in ``currency``): all that a user pays from the
-      first conversion on (``revenue="first"``: at it only; ``revenue_within``: up to so long after it), less
-      ``refunds`` (events whose value is paid back), times ``margin``, discounted from the first conversion on by
-      ``discount_rate`` a year. Several currencies need ``rates`` (``{"USD": 0.92}``: what one is worth).
+    * Money is the plan's ``value`` column of the macro (or ``value``, in ``currency``), less ``refunds`` (events whose
+      value is paid back), times ``margin``, discounted from the first conversion on by ``discount_rate`` a year. Naive
+      and incremental value count what a user pays at the first conversion, and its refunds; with ``revenue="all"`` also
+      what comes after it (up to ``revenue_within``), which users who convert late have less time for. Credited value
+      divides all payments. Several currencies need ``rates`` (``{"USD": 0.92}``: what one is worth).
     * ``placebo=True``: also the effect of a micro that can have none, at random among each user's own events;
       ``negative_control``: an outcome that the micros cannot move, whose "effects" show what is not adjusted for. Both
       stand in ``.checks``. ``variant_col``: the arm of an experiment that moved the micro ``encouraged``, against the

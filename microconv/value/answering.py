@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,15 +13,15 @@ from microconv.durations import Duration, to_micros
 from microconv.errors import ParameterError
 from microconv.reduce.bands import banded
 from microconv.reduce.entrants import People, people
-from microconv.reduce.money import RevenueTerms
-from microconv.reduce.revenue import Payments, payments, revenue_of
+from microconv.reduce.money import CENTS, RevenueTerms
+from microconv.reduce.revenue import Payments, outside_journeys, payments, revenue_of
 from microconv.steps import Step, as_item
 from microconv.value.asking import METHODS
 from microconv.value.checking import CHECKS, negative_control_rows, placebo_row, said_of
 from microconv.value.counting import count
 from microconv.value.crediting import credited_value
 from microconv.value.encouraging import Nudge, by_encouragement
-from microconv.value.estimating import Fitted, estimate_all, fit
+from microconv.value.estimating import Fitted, checked_share, estimate_all, fit
 from microconv.value.naive import Naive, naive, naive_table
 from microconv.value.segments import by_segment
 from microconv.value.sensitivity import statements, strengths
@@ -44,7 +44,7 @@ class Terms:
     refunds: Step | Sequence[Step] = ()
     margin: float = 1.0
     discount_rate: float = 0.0
-    revenue: str = "all"
+    revenue: str = "first"
     within: Duration | None = None
     value: str | None = None
     currency: str | None = None
@@ -103,16 +103,22 @@ def answer(log: EventLog, question: ValueQuestion, terms: Terms, checks: Checks,
             "attributes. Choose another origin, a shorter washout or fewer attributes."
         )
     users = banded(users, shared.numbers)
-    paid = _payments(log, question, terms)
+    paid, everything = _payments(log, question, terms)
     fits, found = _fits(users, question)
     effects = _effects(fits, found, question, paid)
-    credited, outside = credited_value(users, fits, found, question, paid) if paid is not None else (None, 0.0)
-    table = value_rows(question, found, effects[question.method], credited, _per_conversion(found, credited, outside))
+    credited, outside = (
+        credited_value(users, fits, found, question, everything) if everything is not None else (None, 0.0)
+    )
+    table = value_rows(question, found, effects[question.method], credited, _per_conversion(users, found, paid))
     methods = methods_table(effects, shared.confidence)
     known = {name: effects[question.method][name] for name in table.loc[table["incremental"].notna(), "micro"]}
     apart = disagreeing(methods[methods["micro"].isin(list(known))] if len(methods) else methods)
     money = paid.account.currency if paid is not None else ""
-    further = _further(users, paid, outside)
+    further = _further(users, paid, everything, outside)
+    if question.check and (share := checked_share(users.at_risk)) < 1 and question.method == "hazard":
+        further.append(
+            f"The trials method, which only checks here, looks at {share:.0%} of the users (chosen by hash)."
+        )
     extra = {
         "methods": methods,
         "by_time": by_time(effects, shared.confidence),
@@ -122,8 +128,8 @@ def answer(log: EventLog, question: ValueQuestion, terms: Terms, checks: Checks,
         "naive_counts": naive_table(found),
         "next_steps": next_steps(table),
     }
-    if credited is not None and paid is not None:
-        extra |= {"credited": credited, "revenue": paid.account.frame}
+    if credited is not None and everything is not None:
+        extra |= {"credited": credited, "revenue": everything.account.frame}
     if question.by is not None:
         extra["segments"] = by_segment(users, question, paid, revenue_of(paid) if paid is not None else None)
     if (checked := _checked(log, users, question, checks)) is not None:
@@ -154,12 +160,17 @@ def _checked(log: EventLog, users: People, question: ValueQuestion, checks: Chec
     return pd.DataFrame(rows, columns=list(CHECKS)) if rows else None
 
 
-def _payments(log: EventLog, question: ValueQuestion, terms: Terms) -> Payments | None:
-    """The money, where the plan or the caller says which column holds it."""
+def _payments(log: EventLog, question: ValueQuestion, terms: Terms) -> tuple[Payments | None, Payments | None]:
+    """The money of a conversion as the caller wants it counted, and all the money there is, which is divided; None
+    where neither the plan nor the caller says which column holds it.
+    """
     target = question.hazards.rule.target
     if terms.value is None and getattr(target, "value", None) is None:
-        return None
-    return payments(log, target, terms.checked(log))
+        return None, None
+    asked = terms.checked(log)
+    paid = payments(log, target, asked)
+    whole = replace(asked, revenue="all", within=None)
+    return paid, paid if whole == asked else payments(log, target, whole)
 
 
 def _fits(users: People, question: ValueQuestion) -> tuple[dict[str, Fitted], dict[str, Naive]]:
@@ -189,21 +200,31 @@ def _effects(
     return {method: estimate_all(wanted, question, method, paid, spent) for method in methods}
 
 
-def _per_conversion(found: Mapping[str, Naive], credited: pd.DataFrame | None, outside: float) -> float:
+def _per_conversion(users: People, found: Mapping[str, Naive], paid: Payments | None) -> float:
     """The mean money that a conversion brings; NaN without money."""
+    if paid is None:
+        return np.nan
     one = next(iter(found.values()))
     events = one.followed + one.others_converted
-    return (float(credited["credited_value"].sum()) - outside) / events if credited is not None and events else np.nan
+    cents = paid.account.cents - int(outside_journeys(users, paid)["cents"].iloc[0])
+    return cents / CENTS / events if events else 0.0
 
 
-def _further(users: People, paid: Payments | None, outside: float) -> list[str]:
+def _further(users: People, paid: Payments | None, everything: Payments | None, outside: float) -> list[str]:
     said = []
     if users.without_number:
         said.append(f"{users.without_number:,} users without a number in an attribute at entry are left out.")
     if users.washed_out:
         said.append(f"{users.washed_out:,} users who entered within the washout are left out.")
-    if paid is not None:
-        said += paid.account.notes()
+    if paid is not None and everything is not None:
+        said += everything.account.notes()
+        if paid is not everything and everything.account.cents != paid.account.cents:
+            part = paid.account.cents / everything.account.cents if everything.account.cents else np.nan
+            said.append(
+                f"naive_value and incremental_value count {part:.0%} of the revenue: what each user pays at the first "
+                "conversion (revenue='all': everything after it as well, as far as it was observed). credited_value "
+                "divides all of it."
+            )
     if outside:
         said.append(
             f"{outside:,.2f} {paid.account.currency if paid is not None else ''} of the revenue came from users whose "

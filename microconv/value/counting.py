@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import ibis
 import pandas as pd
 
 from microconv.exposures import ExposureTable
-from microconv.reduce.process_counts import process_counts, process_cuts
+from microconv.reduce.process_counts import count_processes, process_cuts
 from microconv.reduce.states import HALVES_PER_DAY, Layout, in_state, moments
 
 if TYPE_CHECKING:
@@ -23,14 +24,15 @@ __all__ = ["Counted", "age_limit", "count"]
 
 @dataclass(frozen=True, eq=False)
 class Counted:
-    """States of some layout, counted. ``marked``: users with the moments of the layout; ``age_limit_days``: the age
-    that at least ``min_cell`` users were watched to.
+    """States of some layout, counted. ``marked``: users with the moments of the layout; ``doers``: by column who moves
+    up from level 0, and when; ``age_limit_days``: the age that at least ``min_cell`` users were watched to.
     """
 
     people: People
     layout: Layout
     marked: ir.Table
     exposures: ExposureTable
+    doers: Mapping[str, pd.DataFrame]
     in_state: pd.DataFrame
     age_limit_days: float
 
@@ -39,13 +41,17 @@ def count(people: People, layout: Layout, question: ValueQuestion) -> Counted:
     """Count the states of ``layout``."""
     marked = moments(people, layout)
     cuts = process_cuts(people, marked, layout, question.hazards.bins)
+    limit = age_limit(people, question.min_cell)
+    latest = max(round(limit * HALVES_PER_DAY) - 2 * question.horizon, 0)
+    counted = count_processes(people, layout, marked, cuts, latest)
     return Counted(
         people=people,
         layout=layout,
         marked=marked,
-        exposures=process_counts(people, layout, marked, cuts),
+        exposures=counted.exposures,
+        doers=counted.doers,
         in_state=in_state(people, marked, layout),
-        age_limit_days=age_limit(people, question.min_cell),
+        age_limit_days=limit,
     )
 
 

@@ -14,7 +14,7 @@ from microconv.reduce.encouraged import encouraged_counts
 from microconv.reduce.entrants import people
 from microconv.reduce.money import CENTS
 from microconv.reduce.revenue import revenue_of
-from microconv.stats.encouragement import Encouragement, encouragement
+from microconv.stats.encouragement import Encouragement, encouragement_effect
 
 if TYPE_CHECKING:
     from microconv.log import EventLog
@@ -83,7 +83,7 @@ def by_encouragement(
     rows, tables = [], []
     outcomes = [("converted", "converted", 1.0)] + ([("cents", "revenue", CENTS)] if paid is not None else [])
     for outcome, name, unit in outcomes:
-        found = encouragement(counts, control, outcome=outcome, confidence=shared.confidence)
+        found = encouragement_effect(counts, control, outcome=outcome, confidence=shared.confidence)
         rows.append(_row(found, nudge.micro, name, float(unit), int(counts["users"].sum())))
         scaled = {
             column: found.arms[column] / unit for column in ("outcome", "outcome_more", "effect", "ci_low", "ci_high")

@@ -10,7 +10,6 @@ import numpy as np
 
 from microconv.durations import MICROS_PER_DAY
 from microconv.reduce.money import CENTS
-from microconv.reduce.process_counts import doers
 from microconv.reduce.revenue import Payments, worth_by_pattern
 from microconv.reduce.states import HALVES_PER_DAY
 from microconv.reduce.trials import Weighting, bucketed, trial_sums
@@ -28,8 +27,9 @@ if TYPE_CHECKING:
     from microconv.value.counting import Counted
 
 _MONEY = ("incremental_value", "value_se")
+MOST_CHECKED = 150_000  # users that the other method is run on for a check
 
-__all__ = ["Fitted", "by_hazard", "by_trials", "estimate_all", "fit"]
+__all__ = ["MOST_CHECKED", "Fitted", "by_hazard", "by_trials", "checked_share", "estimate_all", "fit"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,12 +50,9 @@ def fit(counted: Counted) -> Fitted:
 def by_hazard(fitted: Fitted, micro: str, question: ValueQuestion, worth: MeanWorth | None) -> Effect:
     """The effect by carrying the fitted rates forward from each doer's action, with it done and never done."""
     counted = fitted.counted
-    limit = int(counted.age_limit_days * HALVES_PER_DAY)
-    latest = max(limit - 2 * question.horizon, 0)
-    acts = doers(counted.people, counted.layout, counted.marked, micro, latest=latest)
     return total_effect(
         fitted.intensities,
-        acts,
+        counted.doers[micro],
         micro,
         question.horizon_days,
         value=worth,
@@ -104,12 +101,14 @@ def estimate_all(
     if method == "hazard":
         worth = {id(one): _worth(one, paid) for one in {id(one): one for one in fits.values()}.values()}
         return {micro: in_money(by_hazard(one, micro, question, worth[id(one)])) for micro, one in fits.items()}
+    checking = method != question.method
     marked: dict[int, ir.Table] = {}
     found = {}
     for micro, fitted in fits.items():
         key = id(fitted)
         if key not in marked:
-            marked[key] = bucketed(fitted.counted.people, fitted.counted.marked)
+            users = fitted.counted.marked
+            marked[key] = bucketed(fitted.counted.people, sampled(fitted.counted, users) if checking else users)
         found[micro] = in_money(by_trials(fitted, marked[key], micro, question, spent))
     return found
 
@@ -128,3 +127,20 @@ def in_money(effect: Effect) -> Effect:
     moved = {name: getattr(effect, name) / CENTS for name in ("value_done", "value_never", *_MONEY)}
     table = effect.by_time.assign(**{name: effect.by_time[name] / CENTS for name in _MONEY})
     return replace(effect, by_time=table, **moved)
+
+
+def sampled(counted: Counted, marked: ir.Table) -> ir.Table:
+    """The users that a check looks at: all, or so many that more would hardly tell more, chosen by hash."""
+    engine = counted.people.engine
+    share = checked_share(counted.people.at_risk)
+    if share >= 1:
+        return marked
+    # Other digits than buckets and controls are chosen by.
+    return engine.materialise(
+        marked.filter(engine.digest(marked.user_id).substr(16, 4) < f"{round(share * 16**4):04x}")
+    )
+
+
+def checked_share(users: int) -> float:
+    """Which share of the users a check looks at."""
+    return min(1.0, MOST_CHECKED / users) if users else 1.0
