@@ -11,16 +11,29 @@ import microconv as mc
 from calibration.estimates import Estimate
 from calibration.logs import read_alone, strictly
 from calibration.naive_formulas import FORMULAS, formulas, who_did_and_converted
-from calibration.value_truth import hidden_strength, simulated, true_value
-from calibration.value_worlds import MACRO, WORLDS, ValueWorld
+from calibration.value_truth import hidden_strength, simulated, true_value, wald
+from calibration.value_worlds import MACRO, VARIANT, WORLDS, ValueWorld
 from microconv.stats.sensitivity import hidden_confounding
 
-__all__ = ["EFFECT", "HIDDEN", "METHODS", "RATIO", "RECOGNISED", "SHOWN", "VALUE", "value_estimates"]
+__all__ = [
+    "EFFECT",
+    "HIDDEN",
+    "METHODS",
+    "NUDGED",
+    "NUDGED_VALUE",
+    "RATIO",
+    "RECOGNISED",
+    "SHOWN",
+    "VALUE",
+    "value_estimates",
+]
 
 METHODS = ("hazard", "trials")
 EFFECT, VALUE, RATIO = "incremental", "incremental value", "risk ratio"
 RECOGNISED = "structural step recognised"
 HIDDEN = "risk ratio allowing for the hidden trait"
+PLACEBO = "effect of a placebo"
+NUDGED, NUDGED_VALUE = "effect among those whom the nudge moved", "value among those whom the nudge moved"
 # Without an interval: they stand in the table of formulas, not in that of coverages.
 SHOWN = (*FORMULAS, *[f"{RATIO}, {method}" for method in METHODS])
 
@@ -29,13 +42,16 @@ def value_estimates(name: str, seed: int, users: int) -> list[Estimate]:
     """All that is said about the micros of one log of a world."""
     with strictly():
         log = simulated(name, seed, users)
-        read = read_alone(log)
-        found = mc.micro_value(read, adjust=list(WORLDS[name].adjust))
+        read, made = read_alone(log), WORLDS[name]
+        experiment = {} if made.encouraged is None else {"variant_col": VARIANT, "encouraged": made.encouraged}
+        found = mc.micro_value(read, adjust=list(made.adjust), placebo=made.placebo, **experiment)
         return [
             *_ours(name, found),
             *_formulas(name, log.events),
             *_structure(name, found.table),
-            *(_hidden(name, read, found) if WORLDS[name].hides else ()),
+            *(_hidden(name, read, found) if made.hides else ()),
+            *(_experiment(name, found) if experiment else ()),
+            *(_placebo(read, found) if made.placebo else ()),
         ]
 
 
@@ -104,3 +120,22 @@ def _hidden(name: str, log: mc.EventLog, found: mc.Result) -> Iterator[Estimate]
                 f"{HIDDEN}, {method}", micro, "at least", "log", true_value(name, micro, "risk_ratio"),
                 float(ratio["risk_ratio"]), float(row["ci_low"]), float(row["ci_high"]),
             )  # fmt: skip
+
+
+def _experiment(name: str, found: mc.Result) -> Iterator[Estimate]:
+    """The effect of the nudged micro, with Anderson and Rubin's interval."""
+    truth = wald(name)
+    rows = found.encouragement.set_index("outcome")
+    for quantity, outcome, key in ((NUDGED, "converted", "effect"), (NUDGED_VALUE, "revenue", "value")):
+        row = rows.loc[outcome]
+        numbers = [float(row[column]) for column in ("effect", "ci_low", "ci_high")]
+        yield Estimate(quantity, str(row["micro"]), "yes", "identity", truth[key], *numbers)
+
+
+def _placebo(log: mc.EventLog, adjusted: mc.Result) -> Iterator[Estimate]:
+    """A micro at random among a user's own visits has no effect; what it seems to have is confounding."""
+    plain = mc.micro_value(log, placebo=True, check=False)
+    for said, claim, found in (("", "yes", adjusted), (", nothing adjusted for", "no", plain)):
+        row = found.checks.set_index("check").loc["placebo"]
+        numbers = [float(row[column]) for column in ("incremental", "ci_low", "ci_high")]
+        yield Estimate(f"{PLACEBO}{said}", "placebo", claim, "identity", 0.0, *numbers)

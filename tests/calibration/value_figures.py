@@ -11,7 +11,7 @@ import pandas as pd
 
 from calibration.coverage import BAND
 from calibration.showing import LEFT, colour, coverage_axis, label, point
-from calibration.value_estimates import EFFECT, METHODS, RATIO, RECOGNISED, VALUE
+from calibration.value_estimates import EFFECT, METHODS, RATIO, VALUE
 from calibration.value_showing import MOST_MEAN_ERROR
 from calibration.value_worlds import WORLDS
 
@@ -177,7 +177,8 @@ def coverage_figure(table: pd.DataFrame, path: Path) -> None:
 
     from microconv.plots.style import GRID, INK, MUTED, styled
 
-    shown = table[table["quantity"] != RECOGNISED]
+    panels = [f"{quantity}, {method}" for quantity in (EFFECT, VALUE) for method in METHODS]
+    shown = table[table["quantity"].isin(panels)]
     present = [name for name in WORLDS if name in set(shown["world"])]
     listed = {
         name: [(name, micro) for micro in shown.loc[shown["world"] == name, "term"].drop_duplicates()]
@@ -186,7 +187,6 @@ def coverage_figure(table: pd.DataFrame, path: Path) -> None:
     places, headings, bottom = _places(listed)
     top, foot, row = 1.25, 0.75, 0.2
     height = top + foot + row * bottom
-    panels = [f"{quantity}, {method}" for quantity in (EFFECT, VALUE) for method in METHODS]
     with styled():
         drawn = Figure(figsize=(11.5, height))
         axes = drawn.subplots(1, 5, sharey=True)

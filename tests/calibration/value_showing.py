@@ -10,7 +10,8 @@ import pandas as pd
 from calibration.coverage import BAND, MANY_LOGS, MOST_WITHOUT, coverage_table
 from calibration.naive_formulas import FORMULAS
 from calibration.showing import rows
-from calibration.value_estimates import EFFECT, METHODS, RATIO, SHOWN, VALUE
+from calibration.value_estimates import EFFECT, HIDDEN, METHODS, NUDGED, PLACEBO, RATIO, RECOGNISED, SHOWN, VALUE
+from calibration.value_truth import MOST_ERROR, hidden_strength
 from calibration.value_worlds import WORLDS
 
 __all__ = ["MOST_MEAN_ERROR", "failing", "formulas_markdown", "formulas_table", "value_markdown", "value_table"]
@@ -95,11 +96,16 @@ error of an effect that is claimed: {", ".join(f"{error:.4f} ({name})" for name,
 {_worlds()}
 
 - Truth: `Truth.incremental`, a simulation of a million users of both courses of events, exact to
-  less than {0.0007:g}; `value_truth.json`.
+  less than {MOST_ERROR:g}; `value_truth.json`.
 - **{EFFECT}**: the chance of a purchase within the horizon of the action, less the same had it never been done, among
   those who did it (points of probability). **{VALUE}**: the difference in expected revenue (money).
 - `mean_error`: the mean of the absolute differences from the truth. `mean_se` (half an interval over 1.96) should
   equal `spread` (the standard deviation of the estimates over the logs).
+- **{NUDGED}**: within the horizon of entry, by the nudge as an instrument, with Anderson and Rubin's interval; the
+  truth is a formula. **{HIDDEN}**: the interval of the ratio of chances, widened for a hidden trait
+  as strong as the planted one ({_strength()}); at least 95 % is claimed. **{RECOGNISED}**: 1 if it was
+  said to be one; estimates of it there are none.
+- **{PLACEBO}**: of a micro at random among each user's own visits, which can have none.
 - The method `hazard` takes the pull of a micro to be the same at all times: where effects fade it is not claimed.
 - Where the log hides what confounds, no method is claimed.
 
@@ -111,6 +117,16 @@ error of an effect that is claimed: {", ".join(f"{error:.4f} ({name})" for name,
 
 {rows(beside, _COLUMNS) if len(beside) else ""}
 """
+
+
+def _strength() -> str:
+    """How strong the hidden traits are, in words."""
+    said = []
+    for name, made in WORLDS.items():
+        if made.hides:
+            with_micro, with_macro = hidden_strength(name)
+            said.append(f"{with_micro:g}-fold with the micro, {with_macro:.1f}-fold with the purchase")
+    return "; ".join(said)
 
 
 def _worlds() -> str:

@@ -130,6 +130,7 @@ def compute_strength(name: str, users: int = 200_000) -> dict[str, float]:
     }
 
 
+@cache
 def wald(name: str) -> dict[str, float]:
     """What the experiment of a world tells of its micro, exactly: by how much more nudged users convert within the
     horizon of entry, over by how much more of them do the micro (``effect``; in money ``value``); and the true effect

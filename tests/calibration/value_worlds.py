@@ -15,6 +15,7 @@ from microconv.simulate import (
     OrderValue,
     Steps,
     Trait,
+    Visits,
     World,
     strong_world,
 )
@@ -35,7 +36,8 @@ class ValueWorld:
 
     ``adjust``: the attributes at entry that confound (or change) what is asked. ``methods``: those whose intervals are
     claimed to hold the truth here. ``structural``: micros without which nobody converts. ``encouraged``: the micro that
-    an experiment nudges users towards, and nothing else.
+    an experiment nudges users towards, and nothing else. ``placebo``: whether users have events of their own to time
+    one by.
     """
 
     says: str
@@ -44,6 +46,7 @@ class ValueWorld:
     methods: tuple[str, ...] = ("hazard", "trials")
     structural: tuple[str, ...] = ()
     encouraged: str | None = None
+    placebo: bool = False
 
     @property
     def micros(self) -> tuple[str, ...]:
@@ -132,9 +135,10 @@ WORLDS: dict[str, ValueWorld] = {
         adjust=("device",),
     ),
     "observed": ValueWorld(
-        "Who is interested does more of everything; the log shows the interest. The share is a decoy.",
-        _confounded("observed"),
+        "Who is interested does more of everything, visits too; the log shows the interest. The share is a decoy.",
+        replace(_confounded("observed"), visits=Visits(0.15, pages=1.0, intent_effect=4.0)),
         adjust=("interest",),
+        placebo=True,
     ),
     "hidden": ValueWorld(
         "As before, and a second interest that the log does not show triples everything once more.",
