@@ -188,7 +188,7 @@ def _moments(given: Sequence[Duration], horizon: int) -> tuple[int, ...]:
                 f"at={format_duration(moment)!r} lies beyond horizon={format_duration(horizon)!r}. Choose earlier "
                 "times or a longer horizon."
             )
-    usual = [days * MICROS_PER_DAY for days in (1, 3, 7, 14, 30, 60, 90, 180)]
+    usual = [days * MICROS_PER_DAY for days in (1, 7, 30, 90)]
     return (*(found or [moment for moment in usual if moment < horizon]), *([horizon] if horizon not in found else []))
 
 
