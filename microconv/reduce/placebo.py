@@ -142,11 +142,13 @@ def _chance(counted: pd.DataFrame, share: float) -> float:
             "No user has an event of their own between coming under observation and the end of the journey that is not "
             "a micro, so there is nothing to time a placebo by. Name fewer micros or other events."
         )
+    if share == 1:
+        return 1.0
     moments, users = counted["moments"].to_numpy(dtype=float), counted["users"].to_numpy(dtype=float)
     low, high = 0.0, 1.0
     for _ in range(60):
         middle = (low + high) / 2
-        expected = users @ -np.expm1(moments * np.log1p(-middle)) / users.sum()
+        expected = users @ (1 - (1 - middle) ** moments) / users.sum()
         low, high = (middle, high) if expected < share else (low, middle)
     return high
 
