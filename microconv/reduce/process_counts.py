@@ -18,14 +18,33 @@ from microconv.counts import group_codes
 from microconv.errors import ParameterError, unknown_name
 from microconv.exposures import ExposureTable
 from microconv.reduce.state_counts import event_times, exposures_of, interval
-from microconv.reduce.states import CENSORED, ENTERED, EVENT, HALVES_PER_DAY, NEVER, Layout, half_microseconds, summed
+from microconv.reduce.states import (
+    CENSORED,
+    ENTERED,
+    EVENT,
+    HALVES_PER_DAY,
+    NEVER,
+    Layout,
+    StateColumn,
+    half_microseconds,
+    summed,
+)
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
     from microconv.reduce.entrants import People
 
-__all__ = ["ProcessCounts", "count_processes", "doers", "process_counts", "process_cuts", "with_early"]
+__all__ = [
+    "ProcessCounts",
+    "by_time_since",
+    "count_processes",
+    "doers",
+    "process_counts",
+    "process_cuts",
+    "since_cuts",
+    "with_early",
+]
 
 _KEYS = ["cell", "state", "seen", "bin"]
 
@@ -50,6 +69,7 @@ class _Move:
     """Users for whom one moment raises its column.
 
     ``state``: the number of the state before, others of the same instant in order; ``seen``: the state before them all.
+    ``passive``: the state changes, but nothing happens that would be counted.
     """
 
     users: ir.Table
@@ -57,7 +77,7 @@ class _Move:
     state: ir.IntegerValue
     seen: ir.IntegerValue
     column: int
-    early: ir.BooleanValue
+    passive: ir.BooleanValue
 
 
 def process_cuts(people: People, marked: ir.Table, layout: Layout, bins: int) -> list[int]:
@@ -130,7 +150,7 @@ def _counted(
         parts.append(_row(marked, last, None, marked.stop, CENSORED + marked.cause))
     moved = EVENT + len(people.causes)
     for one in _moves(people, marked, layout, only):
-        what = one.early.ifelse(moved + len(layout.columns) + one.column, moved + one.column)
+        what = one.passive.ifelse(moved + len(layout.columns) + one.column, moved + one.column)
         parts.append(_row(one.users, one.state, one.seen, one.at, what))
     rows = ibis.union(*parts)
     frame = people.engine.fetch(summed(rows.mutate(bin=interval(rows["at"], list(ends))), _KEYS))
@@ -164,6 +184,34 @@ def _doers(people: People, layout: Layout, moves: pd.DataFrame) -> pd.DataFrame:
     states = pd.DataFrame(layout.decode(summed_up["seen"].to_numpy(np.int64)), index=told.index)
     cells = people.cells.loc[summed_up["cell"].to_numpy()].reset_index(drop=True)
     return pd.concat([told, states, cells], axis=1)
+
+
+def by_time_since(layout: Layout, column: str, delays: Sequence[int]) -> Layout:
+    """``layout`` with a micro's column told apart by how long ago it was done, in microseconds: its level is 1 up to
+    the first of ``delays``, 2 up to the next, and so on. Raises ``ParameterError`` on a column of several micros.
+    """
+    if column not in layout.names:
+        raise ParameterError(unknown_name("column", column, layout.names))
+    number = layout.names.index(column)
+    own = layout.columns[number]
+    if len(own.passed) != 1:
+        raise ParameterError(f"The column {column!r} counts several moments: time since it has no beginning.")
+    first, many = own.passed[0], len(layout.moments)
+    later = tuple(range(many, many + len(delays)))
+    columns = list(layout.columns)
+    columns[number] = StateColumn(column, (first, *later), len(delays) + 1)
+    micro = layout.moments[first][0]
+    return Layout((*layout.moments, *((micro, delay) for delay in delays)), tuple(columns))
+
+
+def since_cuts(people: People, layout: Layout, marked: ir.Table, column: str, horizon: int, bins: int = 6) -> list[int]:
+    """Delays (microseconds) for ``by_time_since``: they cut the conversions within ``horizon`` (microseconds) of the
+    micro into ``bins`` of about equal number.
+    """
+    moment = marked[f"m_{layout.columns[layout.names.index(column)].passed[0]}"]
+    ended = marked.filter((marked.cause == 1) & (moment < NEVER) & (marked.stop - moment <= 2 * horizon))
+    waits = event_times(people, ended.select(at=ended.stop - moment), bins)
+    return sorted({max(wait // 2, 1) for wait in waits})
 
 
 def _moments(marked: ir.Table, layout: Layout) -> list[ir.IntegerValue]:
@@ -209,7 +257,9 @@ def _moves(people: People, marked: ir.Table, layout: Layout, only: int | None = 
             if len(column.passed) > column.most:
                 level = sum((in_order[j].cast("int64") for j in column.passed), ibis.literal(0, "int64"))
                 some = some & (level < column.most)
-            found.append(_Move(users.filter(some), moment, layout.code(in_order), layout.code(seen), number, early[i]))
+            # What only grows older does not happen.
+            passive = early[i] if not layout.moments[i][1] else ibis.literal(True)
+            found.append(_Move(users.filter(some), moment, layout.code(in_order), layout.code(seen), number, passive))
     return found
 
 

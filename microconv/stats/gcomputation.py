@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from microconv.errors import ParameterError, shorten, unknown_name
-from microconv.stats._chain import Arm, Columns, Slopes, Solved, arm_of, solve
+from microconv.stats._chain import Columns, Slopes, Solved, solve
 from microconv.stats._curves import Floats
+from microconv.stats._generator import Arm, arm_of
 from microconv.stats.effects import BY_TIME, Effect
 from microconv.stats.intensity_fit import Intensities
 from microconv.stats.worth import MeanWorth
@@ -57,6 +58,7 @@ def total_effect(
     Each doer is followed from the action on in two arms, by the backward equations of the Markov chain of states: one
     in which the column is up, one in which it cannot move. Whatever else happens, other micros and competing ends,
     takes its course by the intensities of its arm: the effect is a total one. Doers' ages are put into ``ages`` bins.
+    Where the intensities tell the time since the micro apart (``since``), rates change as time goes on after it.
 
     ``value``: mean revenue of a conversion by (cell, state), as ``mean_worth`` or as numbers: with it, expected revenue
     in place of the chance. ``at_days``: times since the action for ``by_time``, besides the horizon.
@@ -71,6 +73,11 @@ def total_effect(
     grid = fitted.grid
     if column not in grid.columns:
         raise ParameterError(unknown_name("column", column, grid.columns))
+    if [name for name in fitted.since if name != column]:
+        raise ParameterError(
+            f"Time since {next(iter(fitted.since))!r} is told apart, which the effect of {column!r} cannot follow: fit "
+            "intensities with since= of the same column, or without."
+        )
     times = _times(horizon_days, at_days)
     kept, left_out = _within(doers, float(horizon_days), age_limit_days)
     if not len(kept):
@@ -82,30 +89,45 @@ def total_effect(
     kinds = 1 if money is None else 2
     asked = _columns(who, times, kinds)
     cells, where = np.unique(who.cell, return_inverse=True)
-    levels = {name: np.arange(most + 1) for name, most in grid.columns.items()}
     results: list[Floats] = []
     slopes: list[Floats] = []
     worth: list[Floats] = []
-    size = 0
-    for level, frozen in ((np.arange(1, grid.columns[column] + 1), None), (np.zeros(1, dtype=np.int64), column)):
-        arm = arm_of(fitted, cells, levels | {column: level}, frozen, money)
-        row = where * len(arm.states) + arm.place[who.state + int(level[0]) * grid.step(column)]
-        starts = np.zeros((arm.rows, len(who.ages)))
+    since = (0.0, *fitted.since.get(column, ()))
+    for up in (True, False):
+        arms = _arms(fitted, cells, column, up, money)
+        row = where * len(arms[0].states) + arms[0].place[who.state + int(up) * grid.step(column)]
+        starts = np.zeros((arms[0].rows, len(who.ages)))
         np.add.at(starts, (row, who.age), who.share)
-        solved = solve(arm, asked, starts, len(times) * kinds)
-        size = max(size, arm.rows)
+        solved = solve(arms, since, asked, starts, len(times) * kinds)
         results.append(_of_groups(solved, row, who, len(times) * kinds))
-        slopes.append(_by_parameter(fitted, arm, solved.slopes))
-        worth.append(_of_worth(value, arm, solved.slopes))
+        each = list(zip(arms, solved.slopes, strict=False))  # stages beyond the horizon are not reached
+        slopes.append(sum((_by_parameter(fitted, *one) for one in each), np.zeros(())))
+        worth.append(sum((_of_worth(value, *one) for one in each), np.zeros(())))
     mean = np.array([who.share @ result for result in results])
     spread = np.array(results) - mean[:, None]
     sampling = np.einsum("agk,bgk,g->kab", spread, spread, who.share) / who.users.sum()
     fit = np.einsum("akp,pq,bkq->kab", np.array(slopes), _covariance(fitted), np.array(slopes))
     if isinstance(value, MeanWorth):
         fit += np.einsum("akp,pq,bkq->kab", np.array(worth), value.covariance, np.array(worth))
-    detail: dict[str, Any] = {"method": "hazard", "ages": len(who.ages), "cells": len(cells), "rows": size}
+    detail: dict[str, Any] = {
+        "method": "hazard",
+        "ages": len(who.ages),
+        "cells": len(cells),
+        "states": grid.states,
+        "since_days": since[1:],
+    }
     effective = _effective(fitted, who, column, float(horizon_days), age_limit_days)
     return _effect(mean, fit + sampling, times, who, left_out, effective, detail)
+
+
+def _arms(fitted: Intensities, cells: np.ndarray, column: str, up: bool, money: Floats | None) -> list[Arm]:
+    """The chain in one arm; where rates depend on the time since the action, one for each stretch of it."""
+    levels = {name: np.arange(most + 1) for name, most in fitted.columns.items()}
+    if not up:
+        return [arm_of(fitted, cells, levels | {column: np.zeros(1, dtype=np.int64)}, column, money)]
+    if column not in fitted.since:
+        return [arm_of(fitted, cells, levels | {column: levels[column][1:]}, None, money)]
+    return [arm_of(fitted, cells, levels | {column: np.array([level])}, column, money) for level in levels[column][1:]]
 
 
 def _times(horizon_days: float, at_days: Sequence[float]) -> Floats:
@@ -146,14 +168,14 @@ def _grouped(fitted: Intensities, doers: pd.DataFrame, ages: int) -> _Doers:
 def _columns(who: _Doers, times: Floats, kinds: int) -> Columns:
     """Every age with every time, for the chance and then for the money; outputs are in the order of times."""
     many = len(times)
-    start = np.repeat(np.arange(len(who.ages)), many * kinds)
-    output = np.tile(np.arange(many * kinds), len(who.ages))
+    start = np.tile(np.arange(len(who.ages)), many * kinds)
+    output = np.repeat(np.arange(many * kinds), len(who.ages))
     return Columns(who.ages, start, times[output % many], output, output >= many)
 
 
 def _of_groups(solved: Solved, row: np.ndarray, who: _Doers, outputs: int) -> Floats:
     """What each group of doers has: (groups, outputs)."""
-    return solved.value.reshape(len(solved.value), len(who.ages), outputs)[row, who.age]
+    return solved.value.reshape(len(solved.value), outputs, len(who.ages))[row, :, who.age]
 
 
 def _by_parameter(fitted: Intensities, arm: Arm, slopes: Slopes) -> Floats:

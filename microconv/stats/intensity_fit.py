@@ -112,7 +112,8 @@ class Process:
 class Intensities:
     """The fitted processes, by name: the ends of the journey (``causes``; the first is the macro), then the moves.
 
-    ``person_time``: days at risk by (cell, state, interval); intervals end at ``cuts`` (days).
+    ``person_time``: days at risk by (cell, state, interval); intervals end at ``cuts`` (days). ``since``: columns whose
+    levels above 1 are of the time since the micro, and the days at which they begin.
     """
 
     grid: Grid
@@ -120,6 +121,7 @@ class Intensities:
     causes: tuple[Hashable, ...]
     moves: tuple[Hashable, ...]
     processes: Mapping[Hashable, Process] = field(repr=False)
+    since: Mapping[str, tuple[float, ...]]
     person_time: Floats = field(repr=False)
 
     @property
@@ -162,6 +164,7 @@ def intensities(
     columns: Mapping[str, int],
     attributes: Sequence[str] = (),
     *,
+    since: Mapping[str, Sequence[float]] | None = None,
     prior_sd: float = PRIOR_SD,
 ) -> Intensities:
     """How fast does each end of the journey come, and each micro, given what is done, attributes and time?
@@ -174,6 +177,9 @@ def intensities(
     and for every level of the attributes but the first (a number: one linear term). A move does not depend on its own
     column, but for the level that it leaves. Processes are fitted apart: they share no parameter, so that their
     estimates are independent.
+
+    ``since``: columns that grow older by themselves, with the days since their micro at which they do: level 0 is not
+    done, 1 up to the first of these days, and so on; the move is the one from 0 to 1.
 
     ``prior_sd``: a normal prior around 0 on every coefficient (none on the hazards of the intervals) keeps those finite
     that the data put at infinity, such as the ratio of a step without which the next cannot come: what it adds is worth
@@ -188,6 +194,15 @@ def intensities(
     for name in (*columns, *attributes):
         if name not in exposures.pattern_cols:
             raise ParameterError(unknown_name("pattern column", name, exposures.pattern_cols))
+    ageing = {name: tuple(map(float, days)) for name, days in (since or {}).items()}
+    for name, days in ageing.items():
+        if name not in columns:
+            raise ParameterError(unknown_name("column of since=", name, columns))
+        if len(days) + 1 != columns[name] or not (np.diff([0.0, *days]) > 0).all():
+            raise ParameterError(
+                f"since={{{name!r}: {shorten(repr(days))}}} must be as many ascending days as the column has levels "
+                f"above 1, {columns[name] - 1}."
+            )
     table = exposures.pool((*columns, *attributes))
     frame = table.frame
     grid = Grid(dict(columns), _distinct(frame, attributes))
@@ -205,9 +220,9 @@ def intensities(
         events = np.zeros(shape)
         np.add.at(events, (cell, state, interval), frame[f"d_{cause}"].to_numpy(dtype=float))
         column = str(cause)[1:] if cause in moves else None
-        found[cause] = _process(cause, column, grid, told, events, person_time, prior_sd)
+        found[cause] = _process(cause, column, column in ageing, grid, told, events, person_time, prior_sd)
     ends = tuple(cause for cause in table.causes if cause not in moves)
-    return Intensities(grid, table.cuts, ends, tuple(moves), found, person_time)
+    return Intensities(grid, table.cuts, ends, tuple(moves), found, ageing, person_time)
 
 
 def _distinct(frame: pd.DataFrame, attributes: Sequence[str]) -> pd.DataFrame:
@@ -222,6 +237,7 @@ def _distinct(frame: pd.DataFrame, attributes: Sequence[str]) -> pd.DataFrame:
 def _process(
     name: Hashable,
     column: str | None,
+    ageing: bool,
     grid: Grid,
     told: tuple[list[str], Floats, Floats],
     events: Floats,
@@ -229,8 +245,10 @@ def _process(
     prior_sd: float,
 ) -> Process:
     """One process, fitted where it can happen."""
-    possible = np.ones(grid.states, dtype=bool) if column is None else grid.level(column) < grid.columns[column]
-    terms, by_state = state_terms(grid, column)
+    possible = np.ones(grid.states, dtype=bool)
+    if column is not None:
+        possible = grid.level(column) < (1 if ageing else grid.columns[column])
+    terms, by_state = state_terms(grid, column, ageing)
     names, by_cell, scales = told
     scale = np.concatenate([np.ones(len(terms)), scales])
     shape = (-1, person_time.shape[2])
@@ -252,15 +270,19 @@ def _process(
     )
 
 
-def state_terms(grid: Grid, column: str | None) -> tuple[list[str], Floats]:
+def state_terms(grid: Grid, column: str | None, ageing: bool = False) -> tuple[list[str], Floats]:
     """A term for every level above 0 of every column, and its covariate by state.
 
-    Of its own ``column`` a move tells apart only which level it leaves: from the highest there is none.
+    Of its own ``column`` a move tells apart only which level it leaves: from the highest there is none, and one that
+    is ``ageing`` is moved from level 0 only.
     """
     terms, covariates = [], []
     for other, most in grid.columns.items():
         level = grid.level(other)
-        for above in range(1, most + (other != column)):
+        levels = range(1, most + 1)
+        if other == column:
+            levels = range(1, 1 if ageing else most)
+        for above in levels:
             terms.append(other if most == 1 else f"{other}={above}")
             covariates.append(level == above)
     by_state = np.column_stack(covariates).astype(float) if terms else np.zeros((grid.states, 0))

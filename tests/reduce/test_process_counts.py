@@ -20,7 +20,14 @@ from reference.states import HALF_DAYS, Traveller, travellers
 from microconv.errors import ParameterError
 from microconv.plan import End, Micro
 from microconv.reduce.entrants import People, people
-from microconv.reduce.process_counts import count_processes, doers, process_counts, process_cuts
+from microconv.reduce.process_counts import (
+    by_time_since,
+    count_processes,
+    doers,
+    process_counts,
+    process_cuts,
+    since_cuts,
+)
 from microconv.reduce.risk import JourneyRule
 from microconv.reduce.state_counts import exposure_counts
 from microconv.reduce.states import Layout, StateColumn, done_or_not, edges, moments
@@ -40,6 +47,8 @@ MIXED = Layout(
     tuple((i, 0) for i in range(5)),
     (StateColumn("B", (0,)), StateColumn("again", (2, 3), 2), StateColumn("others", (1, 4), 1)),
 )
+# A micro by how long ago it was done.
+SINCE = by_time_since(PLAIN, "X", [SECOND, 3 * SECOND])
 
 
 def few(examples: int) -> settings:
@@ -64,7 +73,7 @@ def walk(one: Traveller, layout: Layout) -> tuple[tuple[int, ...], list[Step]]:
     for i, (micro, delay) in enumerate(layout.moments):
         done = one.done[micro]
         if done is not None and max(done + 2 * delay, first) < one.stop:
-            when[i] = (max(done + 2 * delay, first), done + 2 * delay < 0)
+            when[i] = (max(done + 2 * delay, first), done < 0 or delay > 0)  # what only grows older does not happen
     levels = []
     for column in layout.columns:
         levels.append(min(sum(i in when and when[i][0] <= one.enter for i in column.passed), column.most))
@@ -142,7 +151,7 @@ CASES = (
     st.sampled_from([None, 5]),
     st.sampled_from([(), ("device",), ("device", "item")]),
     st.sampled_from([0, 0, 2]),
-    st.sampled_from([PLAIN, MIXED]),
+    st.sampled_from([PLAIN, MIXED, SINCE]),
     st.integers(2, 8),
 )
 
@@ -258,6 +267,18 @@ def test_a_micro_of_the_same_instant_or_of_before_time_zero() -> None:
     # Whoever had done it before time zero does not do it while at risk, but has done it all the same.
     assert seconds(doers(who, PLAIN, marked, "B")) == [(2.0, 1, 0, 0)]
     assert seconds(doers(who, PLAIN, marked, "X")) == [(2.0, 1, 1, 0)]
+
+
+def test_delays_share_out_the_conversions_that_follow() -> None:
+    stories = [f"V0 X5 A{5 + wait}" for wait in (1, 2, 3, 4, 6, 8, 30)]
+    who = people(told_log(*stories, "V0 X1", until=60), JourneyRule(target=Micro(name="goal", event="A")), MICROS, ())
+    marked = moments(who, PLAIN)
+    assert since_cuts(who, PLAIN, marked, "X", 10 * SECOND, 3) == [2 * SECOND, 4 * SECOND]
+    assert since_cuts(who, PLAIN, marked, "B", 10 * SECOND, 3) == []
+    assert SINCE.columns[1] == StateColumn("X", (1, 2, 3), 3)
+    for column, message in (("again", "several moments"), ("Y", "Unknown column 'Y'")):
+        with pytest.raises(ParameterError, match=message):
+            by_time_since(MIXED, column, [1])
 
 
 def test_nobody_moves() -> None:

@@ -24,6 +24,7 @@ def known(
     causes: Sequence[str],
     rate: Rate,
     days: float = 1e7,
+    since: Mapping[str, Sequence[float]] | None = None,
 ) -> Intensities:
     """The fit to as many events as ``rate(process, levels, cell, interval)`` gives in ``days`` at risk everywhere."""
     edges = [0.0, *cuts, np.inf]
@@ -40,13 +41,23 @@ def known(
                 rows.append(row | {"person_time_days": days})
     names = (*causes, *[f"+{name}" for name in columns])
     table = ExposureTable(pd.DataFrame(rows), (*columns, "segment"), names, tuple(cuts))
-    return intensities(table, columns, ["segment"])
+    return intensities(table, columns, ["segment"], since=since)
 
 
 def solved(
-    fitted: Intensities, column: str, start: Mapping[str, int], cell: int, age: float, until: float, done: bool
+    fitted: Intensities,
+    column: str,
+    start: Mapping[str, int],
+    cell: int,
+    age: float,
+    until: float,
+    done: bool,
+    since: Sequence[float] = (),
 ) -> np.ndarray:
-    """From one state at one age: where the chain is by the age ``until``: each state, then each cause."""
+    """From one state at one age: where the chain is by the age ``until``: each state, then each cause.
+
+    ``since``: so long after the age the column, if done, goes up by itself.
+    """
     grid, columns = fitted.grid, list(fitted.columns)
     levels = {name: grid.level(name) for name in columns}
     causes = list(fitted.causes)
@@ -54,14 +65,19 @@ def solved(
     place = sum(level * grid.step(name) for name, level in ({**start, column: int(done)}).items())
     now = np.zeros(size)
     now[place] = 1.0
-    edges = [age, *[cut for cut in fitted.cuts if age < cut < until], until]
+    older = [age + days for days in since if done]
+    edges = [age, *sorted(cut for cut in {*fitted.cuts, *older} if age < cut < until), until]
     for low, high in pairwise(edges):
         g = int(np.searchsorted(fitted.cuts, low, side="right"))
+        if low in older:
+            step = grid.step(column)
+            now[step : grid.states] = now[: grid.states - step]
+            now[:step] = 0.0
         q = np.zeros((size, size))
         for number, cause in enumerate(causes):
             q[: grid.states, grid.states + number] = fitted.rates(cause)[cell, :, g]
         for name in columns:
-            if name == column and not done:
+            if name == column and (not done or since):
                 continue
             for state in np.flatnonzero(levels[name] < fitted.columns[name]):
                 q[state, state + grid.step(name)] += fitted.rates(f"+{name}")[cell, state, g]
