@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from microconv.errors import ParameterError, shorten, unknown_name
+from microconv.stats._curves import z_value
 
 __all__ = ["poisson_weights", "resampled", "t_limits"]
 
@@ -21,11 +22,9 @@ def poisson_weights(buckets: int, replicates: int = 1_000, seed: int = 0) -> Flo
 
     Raises ``ParameterError`` on fewer than two buckets or replicates.
     """
-    for name, value in (("buckets", buckets), ("replicates", replicates)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 2:
-            raise ParameterError(f"{name}={shorten(repr(value))} must be a whole number, 2 or more.")
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ParameterError(f"seed={shorten(repr(seed))} must be a whole number, 0 or more.")
+    _whole("buckets", buckets, 2)
+    _whole("replicates", replicates, 2)
+    _whole("seed", seed, 0)
     return np.random.default_rng(int(seed)).poisson(1.0, (int(replicates), int(buckets))).astype(float)
 
 
@@ -46,14 +45,13 @@ def t_limits(
 
     >>> low, high = t_limits(0.2, 0.02, 256, scale="logit")
     >>> round(low, 4), round(high, 4)
-    (0.1636, 0.2421)
+    (0.1635, 0.2423)
     """
     from scipy.stats import t
 
-    from microconv.stats._curves import z_value
-
     if scale not in _SCALES:
         raise ParameterError(unknown_name("scale", scale, _SCALES))
+    _whole("buckets", buckets, 2)
     z_value(confidence)  # its words on a confidence that is none
     width = float(t.ppf(0.5 + confidence / 2, buckets - 1)) * se
     top = {"identity": np.inf, "log": np.inf, "logit": 1.0}[scale]
@@ -66,3 +64,8 @@ def t_limits(
     odds, width = estimate / (1 - estimate), width / (estimate * (1 - estimate))
     low, high = odds * np.exp(-width), odds * np.exp(width)
     return float(low / (1 + low)), float(high / (1 + high))
+
+
+def _whole(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ParameterError(f"{name}={shorten(repr(value))} must be a whole number, {least} or more.")
