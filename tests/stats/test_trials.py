@@ -15,9 +15,10 @@ from microconv.journeys import journey_rule
 from microconv.log import EventLog
 from microconv.reduce.entrants import people
 from microconv.reduce.process_counts import process_counts, process_cuts
+from microconv.reduce.revenue import payments, revenue_of
 from microconv.reduce.states import HALVES_PER_DAY, done_or_not, moments
 from microconv.reduce.trials import Weighting, bucketed, trial_sums
-from microconv.simulate import SimulatedLog, confounded_world
+from microconv.simulate import SimulatedLog, confounded_world, strong_world
 from microconv.stats import intensities, trials
 from microconv.stats.effects import Effect
 from microconv.trial_sums import Arm, TrialSums
@@ -185,7 +186,9 @@ def truth(simulated: SimulatedLog) -> pd.DataFrame:
     return simulated.truth.incremental("30D", replicates=5).set_index("micro")
 
 
-def estimate(log: EventLog, micro: str, adjust: list[str], *, weighted: bool = True, **options: Any) -> Effect:
+def estimate(
+    log: EventLog, micro: str, adjust: list[str], *, weighted: bool = True, days: int = 30, **options: Any
+) -> Effect:
     """The effect within 30 days, with the intensity fitted to the same log."""
     assert log.plan is not None
     names = [one.name for one in log.plan.micros]
@@ -201,7 +204,7 @@ def estimate(log: EventLog, micro: str, adjust: list[str], *, weighted: bool = T
         marked,
         layout,
         micro,
-        horizon=30 * HALVES_PER_DAY,
+        horizon=days * HALVES_PER_DAY,
         age_limit=90 * HALVES_PER_DAY,
         weighting=Weighting(cuts, base * weighted, factor[place]),
         **options,
@@ -220,6 +223,25 @@ def test_planted_effects_are_found(simulated: SimulatedLog, truth: pd.DataFrame,
     assert effect.incremental == pytest.approx(planted["incremental"], abs=3.3 * effect.se)
     assert effect.se < 0.015
     assert effect.left_out < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("micro", ["guide_downloaded", "share"])
+def test_planted_revenue_is_found(micro: str) -> None:
+    """Baskets differ by device, and are larger after the guide."""
+    simulated = mc.simulate(12_000, 2, world=strong_world())
+    planted = simulated.truth.incremental("14D", replicates=5).set_index("micro").loc[micro]
+    log = simulated.read()
+    assert log.plan is not None
+    paid = revenue_of(payments(log, log.plan.macros[0]))
+    effect = estimate(log, micro, ["interest", "device"], days=14, paid=paid)
+    assert effect.incremental_value / 100 == pytest.approx(
+        planted["incremental_value"], abs=3.3 * effect.value_se / 100
+    )
+    assert effect.value_done / 100 == pytest.approx(planted["value_done"], rel=0.05)
+    assert effect.value_never / 100 == pytest.approx(planted["value_never"], rel=0.08)
+    if micro == "guide_downloaded":
+        assert effect.incremental_value > 15 * effect.value_se
 
 
 @pytest.mark.slow
