@@ -91,8 +91,9 @@ def process_cuts(people: People, marked: ir.Table, layout: Layout, bins: int) ->
     times = macro.union(moved)
     at_once = people.engine.fetch(times.agg(n=(times["at"] <= 1).cast("int64").sum()))["n"][0]
     first = [1] if at_once is not None and not pd.isna(at_once) and at_once > 0 else []
-    later = {cut for part in (macro, moved) for cut in event_times(people, part, bins // 2 + 1)}
-    return [*first, *sorted(later - {1})]
+    parts = [part.filter(part["at"] > 1) for part in (macro, moved)]
+    later = {cut for part in parts for cut in event_times(people, part, bins // 2 + 1)}
+    return [*first, *sorted(later)]
 
 
 def count_processes(

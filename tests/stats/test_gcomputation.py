@@ -352,3 +352,35 @@ def test_planted_effects_are_found_again(world: World, horizon: float) -> None:
         cents = one.incremental_value - 100 * truth.loc[name, "incremental_value"]
         assert abs(cents) < 3.3 * np.hypot(one.value_se, 100 * truth.loc[name, "value_se"])
         assert 0.002 < one.se < 0.01
+
+
+def test_who_does_it_on_entering_is_a_doer_like_others() -> None:
+    """Two fifths do it at time zero, where nobody has spent any time yet; the others now and then."""
+    rng = np.random.default_rng(3)
+    many = 8_000
+    action = np.where(rng.random(many) < 0.4, 0.0, rng.exponential(1 / 0.02, many))
+    before, after = rng.exponential(1 / 0.05, many), rng.exponential(1 / 0.15, many)
+    macro = np.where(before < action, before, action + after)
+    user = np.array([f"u{number}" for number in range(many)])
+    parts = [pd.DataFrame({"user_id": user, "at": 0.0, "event": np.where(action == 0, "form", "visit")})]
+    for at, event, seen in ((action, "form", (action > 0) & (action < macro)), (macro, "buy", macro < 60)):
+        parts.append(pd.DataFrame({"user_id": user, "at": at, "event": event})[seen & (at < 60)])
+    events = pd.concat(parts)
+    start = pd.Timestamp("2026-01-01", tz="UTC")
+    events["time"] = start + pd.to_timedelta((events.pop("at") * 86_400e6).round(), unit="us")
+    plan = {"macros": [{"name": "buy", "event": "buy"}], "micros": [{"name": "form", "kind": "form", "event": "form"}]}
+    log = mc.read_events(events, plan=plan, observed_until=start + pd.Timedelta("60D"))
+    assert log.plan is not None
+    who = people(log, journey_rule(log, None, "entry", None, None), log.plan.micros, [])
+    layout = done_or_not(["form"])
+    marked = moments(who, layout)
+    latest = int(46 * HALVES_PER_DAY)
+    counted = count_processes(who, layout, marked, process_cuts(who, marked, layout, 20), latest)
+    at_once = counted.doers["form"].iloc[0]
+    assert at_once["users"] == (action == 0).sum()
+    fitted = stats.intensities(counted.exposures, {"form": 1})
+    found = stats.total_effect(fitted, counted.doers["form"], "form", 14.0, age_limit_days=60.0)
+    assert abs(found.done - (1 - np.exp(-0.15 * 14))) < 3.3 * np.sqrt(found.covariance[0, 0])
+    assert abs(found.never - (1 - np.exp(-0.05 * 14))) < 3.3 * np.sqrt(found.covariance[1, 1])
+    late = (action < macro) & (action < 60) & (action > 46)
+    assert found.left_out == pytest.approx(late.sum() / ((action < macro) & (action < 60)).sum())
