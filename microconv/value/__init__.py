@@ -116,6 +116,10 @@ def micro_value(
     >>> import microconv as mc
     >>> found = mc.micro_value(mc.sample_log(), micros=["add_to_cart", "share"], adjust="device", check=False)
     >>> found.table[["micro", "incremental", "naive_value", "incremental_value"]].round(2)
+             micro  incremental  naive_value  incremental_value
+    0  add_to_cart         0.16        16.28              10.54
+    1        share         0.01         5.13               0.32
+    2   (no micro)          NaN          NaN                NaN
     """
     question = ask(
         log,
