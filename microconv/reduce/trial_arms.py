@@ -121,13 +121,12 @@ def control_arm(
     grown = pieces.factor * (pieces.so_far + pieces.rate * _days(begin - pieces.edge) - pieces.passed)
     step = pieces.factor * pieces.rate * length
     at_begin = _exp(pieces.log_weight + grown)
-    happened = (pieces.k == pieces["last"]) & (pieces.what > 0)
-    at_end = happened.ifelse(pieces.weight * _exp(pieces.log_weight + pieces.grown), 0.0)
-    causes = {f"d_{i}": (pieces.what == i).ifelse(at_end, 0.0).sum() for i in range(1, len(people.causes) + 1)}
+    happened = {i: (pieces.k == pieces["last"]) & (pieces.what == i) for i in range(1, len(people.causes) + 1)}
+    causes = {f"d_{i}": here.ifelse(pieces.weight_end, 0.0).sum() for i, here in happened.items()}
     counted = pieces.group_by(["landmark", "bucket", "k"]).agg(
         time=(pieces.weight * at_begin * length * _mean_growth(step)).sum(),
         **causes,
-        money=(pieces.what == 1).ifelse(at_end * pieces.cents, 0.0).sum(),
+        money=happened[1].ifelse(pieces.weight_end * pieces.cents, 0.0).sum(),
     )
     frame = people.engine.fetch(counted).rename(columns={"k": "bin"})
     shape = (BUCKETS, len(starts), len(edges) - 1)
@@ -184,7 +183,8 @@ def _placed(
     weighting: Weighting,
 ) -> ir.Table:
     """The spells with the stratum's ``weight``, the ``factor`` of the intensity, the intervals they begin and end in,
-    what the rates add up to before (``passed``), the logarithm of the weight when they begin, and how much it grows.
+    what the rates add up to before (``passed``), the logarithm of the control's own weight when they begin
+    (``log_weight``), and the whole weight when they end (``weight_end``).
     """
     many = np.shape(weighting.factors)[1]
     patterns = people.cells.index.to_numpy(np.int64)[:, None] * many + np.arange(many)
@@ -200,9 +200,10 @@ def _placed(
         passed = joined.so_far_ + joined.rate_ * _days(joined[moment] - joined.edge_)
         rows = joined.mutate(**{name: passed}).drop("k_", "edge_", "rate_", "so_far_")
     rows = rows.mutate(grown=rows.factor * (rows.passed_end - rows.passed)).drop("passed_end")
-    so_far = ibis.window(group_by=["landmark", "user_id"], order_by="u", rows=(None, 0))
-    rows = rows.mutate(log_weight=rows.grown.sum().over(so_far) - rows.grown)
-    return _with_money(rows, paid)
+    so_far = ibis.window(group_by=["user_id", "landmark"], order_by="u", rows=(None, 0))
+    rows = rows.mutate(log_weight_end=rows.grown.sum().over(so_far))
+    rows = rows.mutate(log_weight=rows.log_weight_end - rows.grown, weight_end=rows.weight * _exp(rows.log_weight_end))
+    return _with_money(rows.drop("grown", "log_weight_end"), paid)
 
 
 def _with_money(users: ir.Table, paid: ir.Table | None) -> ir.Table:
@@ -217,7 +218,7 @@ def _with_money(users: ir.Table, paid: ir.Table | None) -> ir.Table:
 def _effective(people: People, spells: ir.Table, horizon: int) -> float:
     """Kish's effective number of users at risk at the horizon; a user in several trials is one."""
     open_ = spells.filter((spells.v == spells.start + horizon) & (spells.what == 0))
-    weighed = open_.group_by("user_id").agg(weight=(open_.weight * _exp(open_.log_weight + open_.grown)).sum())
+    weighed = open_.group_by("user_id").agg(weight=open_.weight_end.sum())
     row = people.engine.fetch(
         weighed.agg(total=weighed.weight.sum(), squares=(weighed.weight * weighed.weight).sum())
     ).iloc[0]
