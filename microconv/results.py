@@ -165,7 +165,10 @@ def _is_name(column: pd.Series) -> bool:
 def _small(frame: pd.DataFrame, min_cell: int) -> Any:
     """Which rows are about too few people; None for a frame that does not say how many."""
     size = next((column for column in _SIZES if column in frame and _is_number(frame[column])), None)
-    return None if size is None else ((frame[size] > 0) & (frame[size] < min_cell)).to_numpy()
+    if size is None:
+        return None
+    few = (frame[size] > 0) & (frame[size] < min_cell)
+    return few.fillna(False).to_numpy(dtype=bool)  # a row about nobody in particular, such as a rest
 
 
 def _blank(frame: pd.DataFrame, rows: Any) -> tuple[pd.DataFrame, int]:

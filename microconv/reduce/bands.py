@@ -12,7 +12,7 @@ import pandas as pd
 
 from microconv.reduce.entrants import People
 
-__all__ = ["banded", "of_level"]
+__all__ = ["band_cuts", "band_names", "banded", "of_level"]
 
 _FEW = 6  # so many different values are levels of their own
 _SHARES = (0.25, 0.5, 0.75)
@@ -58,14 +58,25 @@ def _recoded(people: People, into: np.ndarray, cells: pd.DataFrame) -> People:
 
 
 def _levels(values: np.ndarray, users: np.ndarray) -> np.ndarray:
+    cuts = band_cuts(values, users)
+    if cuts is None:
+        return np.array([f"{value:g}" for value in values], dtype=object)
+    return np.array(band_names(cuts), dtype=object)[np.searchsorted(cuts, values, side="left")]
+
+
+def band_cuts(values: np.ndarray, users: np.ndarray) -> list[float] | None:
+    """The upper ends, themselves within, of all bands but the last; None where each value is a level of its own."""
     distinct = np.unique(values)
     if len(distinct) <= _FEW:
-        return np.array([f"{value:g}" for value in values], dtype=object)
+        return None
     order = np.argsort(values, kind="stable")
     so_far = np.cumsum(users[order]) / users.sum()
     cuts = sorted({float(values[order][np.searchsorted(so_far, share - 1e-12)]) for share in _SHARES} - {distinct[-1]})
-    cuts = cuts or [float(distinct[-2])]  # most users have the largest value
+    return cuts or [float(distinct[-2])]  # most users have the largest value
+
+
+def band_names(cuts: Sequence[float]) -> list[str]:
+    """What the bands between cuts are called, one more than there are cuts."""
     texts = [f"up to {cuts[0]:g}"]
     texts += [f"over {low:g} to {high:g}" for low, high in itertools.pairwise(cuts)]
-    texts.append(f"over {cuts[-1]:g}")
-    return np.array(texts, dtype=object)[np.searchsorted(cuts, values, side="left")]
+    return [*texts, f"over {cuts[-1]:g}"]

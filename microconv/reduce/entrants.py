@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from microconv.log import EventLog
     from microconv.plan import Item
 
-__all__ = ["People", "is_number", "people"]
+__all__ = ["People", "age_limit", "is_number", "people"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +128,12 @@ def people(
         washed_out=int(count["late"] or 0),
         without_number=int(count["unknown"] or 0),
     )
+
+
+def age_limit(people: People, least: int) -> int:
+    """The age (half microseconds since time zero) that ``least`` users were observed to, whatever ended it."""
+    last = people.table.order_by(ibis.desc("stop")).limit(max(least, 1))
+    return int(people.engine.fetch(last.agg(stop=last["stop"].min()))["stop"][0])
 
 
 def _with_numbers(log: EventLog, users: ir.Table, columns: Sequence[str]) -> ir.Table:

@@ -79,7 +79,7 @@ def micro_value(
       ``check=True`` runs the other one too; ``.warnings`` says where they disagree.
     * ``by``: an attribute at entry; ``.segments`` has the effect in each of its levels, shrunken and tested.
       ``occurrences``: up to which occurrence a micro counts as one of its own (``"video #2"``), among users who did it
-      so often before. ``at``: times after the action at which ``.by_time`` reads the effect (default: 1D, 7D, 30D, 90D).
+      so often before. ``at``: times after the action at which ``.by_time`` reads the effect (default: 1D, 7D, 30D ...).
     * Money is the plan's ``value`` column of the macro (or ``value``, in ``currency``), less ``refunds`` (events whose
       value is paid back), times ``margin``, discounted from the first conversion on by ``discount_rate`` a year. Naive
       and incremental value count what a user pays at the first conversion, and its refunds; with ``revenue="all"`` also

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import ibis
 import pandas as pd
 
 from microconv.exposures import ExposureTable
+from microconv.reduce.entrants import age_limit
 from microconv.reduce.process_counts import count_processes, process_cuts
 from microconv.reduce.states import HALVES_PER_DAY, Layout, in_state, moments
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from microconv.reduce.entrants import People
     from microconv.value.asking import ValueQuestion
 
-__all__ = ["Counted", "age_limit", "count"]
+__all__ = ["Counted", "count"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ def count(people: People, layout: Layout, question: ValueQuestion) -> Counted:
     marked = moments(people, layout)
     cuts = process_cuts(people, marked, layout, question.hazards.bins)
     limit = age_limit(people, question.min_cell)
-    latest = max(round(limit * HALVES_PER_DAY) - 2 * question.horizon, 0)
+    latest = max(limit - 2 * question.horizon, 0)
     counted = count_processes(people, layout, marked, cuts, latest)
     return Counted(
         people=people,
@@ -51,12 +51,5 @@ def count(people: People, layout: Layout, question: ValueQuestion) -> Counted:
         exposures=counted.exposures,
         doers=counted.doers,
         in_state=in_state(people, marked, layout),
-        age_limit_days=limit,
+        age_limit_days=limit / HALVES_PER_DAY,
     )
-
-
-def age_limit(people: People, least: int) -> float:
-    """The age in days that ``least`` users reached under observation, whatever ended it."""
-    last = people.table.order_by(ibis.desc("stop")).limit(max(least, 1))
-    found = people.engine.fetch(last.agg(stop=last.stop.min()))["stop"][0]
-    return float(found) / HALVES_PER_DAY
