@@ -61,7 +61,8 @@ def formulas_figure(table: pd.DataFrame, path: Path) -> None:
     top, foot, row = 1.30, 0.62, 0.27
     height = top + foot + row * bottom
     panels: list[tuple[str, str, list[tuple[str, str]], str, float]] = [
-        ("Value of one, in EUR", "macro value x share of doers\nwho convert", [("naive_value", "o")], VALUE, 0.0),
+        ("Value of one, in EUR", "value of a purchase x\nshare of doers who convert",
+         [("naive_value", "o")], VALUE, 0.0),
         ("Chance to convert, points", "share who convert: those who did it\nless those who never did",
          [("naive_lift", "o")], EFFECT, 0.0),
         ("Times as likely to convert", "odds ratio, and lift (hollow):\nconvert after it / convert without it",
@@ -223,5 +224,6 @@ def _errors(ax: Any, table: pd.DataFrame, places: Mapping[tuple[str, str], float
             ax.plot(min(row["mean_error"], most), y, marker=">" if off else mark, markersize=4.2, color=shade, zorder=3)
     ax.set_xlim(0, most * 1.03)
     ax.set_xticks([0, 0.006, 0.012, 0.018, 0.024], ["0", "0.6", "1.2", "1.8", "2.4"])
+    ax.set_xlabel("circles: hazard, squares: trials", fontsize=8.5)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)

@@ -32,6 +32,7 @@ def value_table(estimates: pd.DataFrame) -> pd.DataFrame:
     table = coverage_table(mine)
     error = (mine["estimate"] - mine["truth"]).abs().groupby([mine[key] for key in _KEYS]).mean()
     table["mean_error"] = error.reindex(pd.MultiIndex.from_frame(table[_KEYS])).to_numpy().round(6)
+    table["truth"] += 0.0  # no minus before zero
     return _in_order(table)[_COLUMNS]
 
 
@@ -95,17 +96,18 @@ error of an effect that is claimed: {", ".join(f"{error:.4f} ({name})" for name,
 
 {_worlds()}
 
-- Truth: `Truth.incremental`, a simulation of a million users of both courses of events, exact to
-  less than {MOST_ERROR:g}; `value_truth.json`.
+- Truth: `Truth.incremental`, a simulation of a million users of both courses of events, exact to less than
+  {MOST_ERROR:g}; `value_truth.json`.
 - **{EFFECT}**: the chance of a purchase within the horizon of the action, less the same had it never been done, among
   those who did it (points of probability). **{VALUE}**: the difference in expected revenue (money).
+- **{NUDGED}**: within the horizon of entry, by the nudge as an instrument, with Anderson and
+  Rubin's interval; the truth is a formula.
+- **{PLACEBO}**: of a micro at random among each user's own visits, which can have none.
+- **{HIDDEN}**: the interval of the ratio of chances, widened for a trait as strong as the
+  planted one ({_strength()}); at least 95 % is claimed.
+- **{RECOGNISED}**: 1 if it was said to be one. What it adds cannot be seen, so nothing is estimated.
 - `mean_error`: the mean of the absolute differences from the truth. `mean_se` (half an interval over 1.96) should
   equal `spread` (the standard deviation of the estimates over the logs).
-- **{NUDGED}**: within the horizon of entry, by the nudge as an instrument, with Anderson and Rubin's interval; the
-  truth is a formula. **{HIDDEN}**: the interval of the ratio of chances, widened for a hidden trait
-  as strong as the planted one ({_strength()}); at least 95 % is claimed. **{RECOGNISED}**: 1 if it was
-  said to be one; estimates of it there are none.
-- **{PLACEBO}**: of a micro at random among each user's own visits, which can have none.
 - The method `hazard` takes the pull of a micro to be the same at all times: where effects fade it is not claimed.
 - Where the log hides what confounds, no method is claimed.
 
