@@ -20,7 +20,8 @@ COPY (
     ['page_view', 'page_view', 'page_view', 'view_item', 'view_item', 'add_to_cart', 'checkout', 'purchase',
      'newsletter_signup', 'video_watched'][1 + CAST(hash(i + 2e9::BIGINT) % 10 AS INTEGER)] AS event,
     ['mobile', 'desktop', 'tablet'][1 + CAST(hash(i + 3e9::BIGINT) % 3 AS INTEGER)] AS device,
-    ['DE', 'FR', 'NL', 'US'][1 + CAST(hash(i + 4e9::BIGINT) % 4 AS INTEGER)] AS country
+    ['DE', 'FR', 'NL', 'US'][1 + CAST(hash(i + 4e9::BIGINT) % 4 AS INTEGER)] AS country,
+    CAST(hash(i + 5e9::BIGINT) % 10000 AS DOUBLE) / 100 AS value
   FROM range({events}) AS t(i)
 ) TO '{path}' (FORMAT parquet, COMPRESSION zstd)
 """

@@ -56,6 +56,16 @@ def test_hazard_ratios_cost_at_most_twelve_counts(
     assert found.peak_mb < 2000
 
 
+def test_micro_value_costs_at_most_twenty_five_counts(
+    events_file: EventsFile, compare: Compare, record_property: Any
+) -> None:
+    """Six micros, every column of the table, both methods, from the file on."""
+    found = compare("micro_value", events_file(10_000_000), "count")
+    _say(record_property, "value of six micros to count(*) by user", found)
+    assert found.ratio <= 25
+    assert found.peak_mb < 2000
+
+
 def test_cox_is_a_hundred_times_faster_than_lifelines(
     alone: Callable[[str, Path], dict[str, float]], tmp_path: Path, record_property: Any
 ) -> None:

@@ -89,6 +89,21 @@ def hazard_ratios(path: str) -> None:
     assert table["hazard_ratio"].between(0.95, 1.05).all()  # the events are random
 
 
+SIX_MICROS = ["page_view", "view_item", "add_to_cart", "checkout", "newsletter_signup", "video_watched"]
+
+
+def micro_value(path: str) -> None:
+    """Read, validate and value six micros by both methods: every column of the table."""
+    import microconv as mc
+
+    plan = mc.Plan(macros=[{"name": "purchase", "event": "purchase", "value": "value", "currency": "EUR"}])
+    log = mc.read_events(path, tz="UTC", plan=plan)
+    result = mc.micro_value(log, micros=SIX_MICROS, horizon="14D")
+    table = result.table.set_index("micro")
+    assert table.loc[SIX_MICROS, "incremental"].abs().max() < 0.01  # the events are random
+    assert len(result.methods) == 2 * len(SIX_MICROS)
+
+
 def _untied() -> pd.DataFrame:
     """Twenty thousand rows (start, stop] with a state that changes, no two events at one time."""
     import numpy as np
@@ -140,6 +155,7 @@ def main(job: str, path: str) -> None:
         assert mc.funnel
         assert mc.time_to_conversion
         assert mc.hazard_ratios
+        assert mc.micro_value
         assert mc.stats.cox
     if job == "lifelines_cox":
         import lifelines  # noqa: F401

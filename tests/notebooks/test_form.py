@@ -32,7 +32,9 @@ def notebook(path: Path) -> Any:
 
 
 def test_there_are_three() -> None:
-    assert {"tracking_quality", "funnel", "time_to_conversion"} <= {path.stem for path in NOTEBOOKS}
+    assert {"tracking_quality", "funnel", "time_to_conversion", "micro_conversion_value"} <= {
+        path.stem for path in NOTEBOOKS
+    }
 
 
 def test_kernel_and_language_are_named(notebook: Any) -> None:
@@ -95,12 +97,19 @@ def test_outputs_are_small_clean_and_of_no_machine(path: Path, notebook: Any) ->
 
 def test_each_has_a_picture_and_tables(notebook: Any) -> None:
     kinds = [kind for cell in notebook.cells for output in cell.get("outputs", []) for kind in output.data]
-    assert kinds.count("image/png") == (8 if "mc.retention" in "".join(c.source for c in notebook.cells) else 1)
+    code = "".join(cell.source for cell in notebook.cells)
+    pictures = 8 if "mc.retention" in code else 3 if "mc.micro_value" in code else 1
+    assert kinds.count("image/png") == pictures
     assert kinds.count("text/html") >= 4
 
 
 def test_the_list_is_in_reading_order() -> None:
-    assert list(list_notebooks())[:3] == ["tracking_quality", "funnel", "time_to_conversion"]
+    assert list(list_notebooks())[:4] == [
+        "tracking_quality",
+        "funnel",
+        "time_to_conversion",
+        "micro_conversion_value",
+    ]
 
 
 def test_cells_have_steady_ids(notebook: Any) -> None:

@@ -39,7 +39,7 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["tracking_quality", "funnel", "time_to_conversion"])
+@pytest.mark.parametrize("name", ["tracking_quality", "funnel", "time_to_conversion", "micro_conversion_value"])
 def test_bare_papermill_from_another_folder(name: str, tmp_path: Path) -> None:
     run = papermill(name, tmp_path)
     assert run.returncode == 0, run.stderr[-2_000:]
@@ -62,6 +62,26 @@ def test_the_funnel_notebook_saves_what_the_function_gives(tmp_path: Path) -> No
     expected = mc.funnel(mc.sample_log(), ["add_to_cart", "purchase"], window="2D", by="device").suppressed(10).table
     saved = pd.read_parquet(tmp_path / "o" / "table.parquet")
     pd.testing.assert_frame_equal(saved, expected, check_dtype=False)
+
+
+def test_the_value_notebook_saves_what_the_function_gives(tmp_path: Path) -> None:
+    parameters = {
+        "micros": ["add_to_cart", "share"],
+        "adjust": "none",
+        "segment": "device",
+        "horizon": "14D",
+        "margin": 0.5,
+        "output_dir": str(tmp_path / "o"),
+    }
+    run_notebook("micro_conversion_value", parameters, output=tmp_path / "out.ipynb", progress=False)
+    options = {"micros": ["add_to_cart", "share"], "horizon": "14D", "by": "device", "margin": 0.5}
+    expected = mc.micro_value(mc.sample_log(), **options).suppressed(10)
+    saved = pd.read_parquet(tmp_path / "o" / "table.parquet")
+    pd.testing.assert_frame_equal(saved, expected.table, check_dtype=False)
+    segments = pd.read_csv(tmp_path / "o" / "segments.csv", keep_default_na=False, na_values=[""])
+    assert segments["incremental"].tolist() == pytest.approx(expected.segments["incremental"].tolist())
+    # The truth of the sample was computed for the plan's horizon only, and is not shown beside another.
+    assert not (tmp_path / "o" / "truth.csv").exists()
 
 
 def test_foreign_events_through_papermill_alone(foreign: Path, tmp_path: Path) -> None:
