@@ -54,7 +54,7 @@ def micro_value(
     confidence: float = 0.95,
     min_cell: int = 10,
     seed: int = 0,
-    max_controls: int = 200_000,
+    max_controls: int = 400_000,
     max_patterns: int = 5_000,
 ) -> Result:
     """What is each micro-conversion worth: naively, by division of the revenue, and by what it adds?

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from microconv.value.counting import Counted
 
 _MONEY = ("incremental_value", "value_se")
-MOST_CHECKED = 150_000  # users that the other method is run on for a check
+MOST_CHECKED = 60_000  # users that the other method is run on for a check
+_CHECK_CONTROLS = 100_000  # and control trials, where these are not all users
 
 __all__ = ["MOST_CHECKED", "Fitted", "by_hazard", "by_trials", "checked_share", "estimate_all", "fit"]
 
@@ -61,7 +62,14 @@ def by_hazard(fitted: Fitted, micro: str, question: ValueQuestion, worth: MeanWo
     )
 
 
-def by_trials(fitted: Fitted, marked: ir.Table, micro: str, question: ValueQuestion, paid: ir.Table | None) -> Effect:
+def by_trials(
+    fitted: Fitted,
+    marked: ir.Table,
+    micro: str,
+    question: ValueQuestion,
+    paid: ir.Table | None,
+    max_controls: int,
+) -> Effect:
     """The effect by sequential trials. ``marked``: ``bucketed`` moments of the layout."""
     counted = fitted.counted
     base, factor = fitted.intensities.rate_factors(f"+{micro}")
@@ -78,7 +86,7 @@ def by_trials(fitted: Fitted, marked: ir.Table, micro: str, question: ValueQuest
             factor[_cells(counted.people, fitted.intensities)],
         ),
         paid=paid,
-        max_controls=question.max_controls,
+        max_controls=max_controls,
     )
     days = [moment / MICROS_PER_DAY for moment in question.at]
     return trials(sums, at_days=days, seed=question.seed)
@@ -101,15 +109,16 @@ def estimate_all(
     if method == "hazard":
         worth = {id(one): _worth(one, paid) for one in {id(one): one for one in fits.values()}.values()}
         return {micro: in_money(by_hazard(one, micro, question, worth[id(one)])) for micro, one in fits.items()}
-    checking = method != question.method
+    part = method != question.method and any(checked_share(one.counted.people.at_risk) < 1 for one in fits.values())
+    controls = min(question.max_controls, _CHECK_CONTROLS) if part else question.max_controls
     marked: dict[int, ir.Table] = {}
     found = {}
     for micro, fitted in fits.items():
         key = id(fitted)
         if key not in marked:
             users = fitted.counted.marked
-            marked[key] = bucketed(fitted.counted.people, sampled(fitted.counted, users) if checking else users)
-        found[micro] = in_money(by_trials(fitted, marked[key], micro, question, spent))
+            marked[key] = bucketed(fitted.counted.people, sampled(fitted.counted, users) if part else users)
+        found[micro] = in_money(by_trials(fitted, marked[key], micro, question, spent, controls))
     return found
 
 
