@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 _PUBLIC = {
+    "cross_section": "microconv.cross_section",
     "EventLog": "microconv.log",
     "export_adjustments": "microconv.value.adjustments",
     "export_values": "microconv.value.exports",

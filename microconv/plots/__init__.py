@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from microconv.plots.cohorts import plot_cohorts
+from microconv.plots.cross_section import plot_cross_section
 from microconv.plots.eventual import plot_eventual_conversion
 from microconv.plots.fallacies import plot_fallacy_check
 from microconv.plots.forecast import plot_forecast
@@ -19,6 +20,7 @@ from microconv.plots.value_by_time import plot_value_by_time
 __all__ = [
     "plot_causes",
     "plot_cohorts",
+    "plot_cross_section",
     "plot_eventual_conversion",
     "plot_fallacy_check",
     "plot_forecast",

@@ -64,10 +64,10 @@ def _levels(values: np.ndarray, users: np.ndarray) -> np.ndarray:
     return np.array(band_names(cuts), dtype=object)[np.searchsorted(cuts, values, side="left")]
 
 
-def band_cuts(values: np.ndarray, users: np.ndarray) -> list[float] | None:
-    """The upper ends, themselves within, of all bands but the last; None where each value is a level of its own."""
+def band_cuts(values: np.ndarray, users: np.ndarray, few: int = _FEW) -> list[float] | None:
+    """The upper ends, themselves within, of all bands but the last; None where each of a ``few`` values is a level."""
     distinct = np.unique(values)
-    if len(distinct) <= _FEW:
+    if len(distinct) <= few:
         return None
     order = np.argsort(values, kind="stable")
     so_far = np.cumsum(users[order]) / users.sum()
