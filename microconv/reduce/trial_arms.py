@@ -158,7 +158,8 @@ def _spells(trials: ir.Table, layout: Layout, focal: int) -> ir.Table:
 
     def rows(some: ir.Table, begin: ir.IntegerValue) -> ir.Table:
         done = [ibis.literal(False) if i == focal else at[i] <= begin for i in range(len(layout.moments))]
-        until = ibis.least(trials.end, *[(at[i] > begin).ifelse(at[i], trials.end) for i in others])
+        changes = [(at[i] > begin).ifelse(at[i], trials.end) for i in others]
+        until = ibis.least(trials.end, *changes) if changes else trials.end  # of one number Spark takes no least
         what = (until == trials.end).ifelse(trials.what, 0).cast("int16")
         return some.select(
             *keep, pattern=(some.cell * layout.size + layout.code(done)).cast("int64"), u=begin, v=until, what=what

@@ -17,8 +17,9 @@ __all__ = ["Naive", "naive", "naive_table"]
 
 # A step on the way: hardly a conversion comes without it ...
 _WITHOUT = 0.01
-# ... though many would, if it made no difference; ten times as many, and one.
-_EXPECTED = 10
+# ... though many would, if it made no difference; ten times as many, and five: chance alone leaves none of five in 1 of
+# 150.
+_EXPECTED, _LEAST = 10, 5
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Naive:
     def structural(self) -> bool:
         """Whether (nearly) every conversion comes after it, as after a checkout."""
         events = self.followed + self.others_converted
-        many = self.expected_without >= _EXPECTED * (self.others_converted + 1)
+        many = self.expected_without >= _EXPECTED * self.others_converted + _LEAST
         return events > 0 and many and self.others_converted <= _WITHOUT * events
 
     @property

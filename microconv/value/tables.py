@@ -65,8 +65,10 @@ def unknown(effect: Effect | None, question: ValueQuestion) -> tuple[str, str]:
         return NOT_ESTIMATED, "no doer is observed, or can be compared, for the whole horizon"
     least = min(effect.effective_done, effect.effective_never)
     if least < question.min_cell:
+        who = "it done" if effect.effective_done <= effect.effective_never else "it not done"
         return NOT_ESTIMATED, (
-            f"at the horizon there is the information of {least:.1f} users, less than min_cell={question.min_cell}"
+            f"with {who}, there is the information of {least:.1f} users still at risk at the horizon, less than "
+            f"min_cell={question.min_cell}: others have converted, ended otherwise or are not observed for so long"
         )
     return "", ""
 
@@ -155,16 +157,17 @@ def methods_table(effects: Mapping[str, Mapping[str, Effect | None]], confidence
 
 def disagreeing(methods: pd.DataFrame) -> pd.DataFrame:
     """Micros whose two estimates lie farther apart than either one's error allows: ``micro, hazard, trials, apart``
-    (the difference in errors of the less certain).
+    (the difference in errors of the less certain), ``thinnest`` (the smallest effective number of either arm).
     """
     wide = methods.pivot(index="micro", columns="method", values=["incremental", "se"]) if len(methods) else methods
     if not len(methods) or methods["method"].nunique() < 2:
-        return pd.DataFrame(columns=["micro", "hazard", "trials", "apart"])
+        return pd.DataFrame(columns=["micro", "hazard", "trials", "apart", "thinnest"])
     difference = (wide["incremental"]["hazard"] - wide["incremental"]["trials"]).abs()
     apart = difference / np.maximum(wide["se"]["hazard"], wide["se"]["trials"])
     found = pd.DataFrame(
         {"hazard": wide["incremental"]["hazard"], "trials": wide["incremental"]["trials"], "apart": apart}
     )
+    found["thinnest"] = methods.groupby("micro")[["effective_done", "effective_never"]].min().min(axis=1)
     return found[found["apart"] > _APART].reset_index()
 
 

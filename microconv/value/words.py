@@ -72,10 +72,17 @@ def meaning(said: Said) -> str:
     if known.empty:
         return f"Of no micro-conversion can be said what it adds to {shorten(said.target, 40)}: see the column why."
     best = known.iloc[0]
-    text = (
-        f"A {shorten(best['micro'], 40)} adds most: among users who did it the chance of {shorten(said.target, 40)} "
-        f"within {said.horizon} is higher by {_effect(said, best)} than had they never done it."
-    )
+    name, target = shorten(best["micro"], 40), shorten(said.target, 40)
+    if best["incremental"] > 0:
+        text = (
+            f"A {name} adds most: among users who did it the chance of {target} within {said.horizon} is higher by "
+            f"{_effect(said, best)} than had they never done it."
+        )
+    else:
+        text = (
+            f"No micro-conversion adds anything. For the best, {name}, the chance of {target} within {said.horizon} "
+            f"changes by {_effect(said, best)} among users who did it, against never having done it."
+        )
     nothing = known[(known["ci_low"] <= 0) & (known["ci_high"] >= 0)]
     if len(nothing):
         names = ", ".join(shorten(name, 40) for name in nothing["micro"])
@@ -132,6 +139,11 @@ def warnings_of(said: Said) -> list[str]:
             f"{shorten(row['micro'], 40)}: the two methods disagree (hazard {_points(row['hazard'])}, trials "
             f"{_points(row['trials'])}). The hazard method takes each micro's pull to be the same at all times and "
             "for everybody; look at by_time and at segments, and trust neither alone."
+            + (
+                f" At the horizon one of them has the information of {row['thinnest']:.1f} users only."
+                if row["thinnest"] < max(said.question.min_cell, 1)
+                else ""
+            )
         )
     for row in said.table.to_dict("records"):
         if row["label"] == STRUCTURAL:
@@ -167,7 +179,7 @@ def _next(row: Mapping[Any, Any]) -> str:
     if row["label"] == STRUCTURAL:
         return "Remove obstacles on the way to it; do not bid on it as if it caused purchases."
     if not np.isfinite(numbers["incremental"]):
-        return f"Collect more before deciding: {row['why']}."
+        return f"Nothing can be decided from this log: {row['why']}."
     if numbers["ci_low"] > 0:
         sure = "An experiment would make it certain" if numbers["e_value_limit"] < 1.5 else "Fairly robust"
         hidden = f"a hidden trait would have to raise both by {numbers['e_value_limit']:.2f} to explain it away"
