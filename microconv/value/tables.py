@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from microconv.reduce.money import some
 from microconv.stats.crediting import NO_MICRO
 from microconv.value.naive import Naive
 
@@ -35,6 +36,7 @@ COLUMNS = (
     "label", "why", "left_out",
 )  # fmt: skip
 STRUCTURAL, NOT_ESTIMATED = "structural", "not estimated"
+MIN_EVENTS = 10  # conversions after a micro, below which errors of the delta method say little
 _APART = 1.959963984540054  # errors of the less certain method; both read the same log, so that they move together
 
 
@@ -49,10 +51,14 @@ def limits(estimate: float, se: float, confidence: float) -> tuple[float, float]
 def unfit(one: Naive, question: ValueQuestion) -> tuple[str, str]:
     """The label and the reason where nothing can be estimated, as the counts alone tell; else two empty texts."""
     if one.doers < max(question.min_cell, 1):
-        return NOT_ESTIMATED, f"{one.doers:,} users did it, fewer than min_cell={question.min_cell}"
+        return NOT_ESTIMATED, f"{some(one.doers, 'user')} did it, fewer than min_cell={question.min_cell}"
     if one.structural:
         return STRUCTURAL, (
             f"{one.followed:,} of {one.followed + one.others_converted:,} conversions come after it: a step on the way"
+        )
+    if one.followed < MIN_EVENTS:
+        return NOT_ESTIMATED, (
+            f"{one.followed:,} conversions came after it, fewer than {MIN_EVENTS}: too few for an interval"
         )
     if one.universal:
         return NOT_ESTIMATED, "everybody does it from the start on: there is nobody to compare with"

@@ -25,7 +25,7 @@ from calibration.value_truth import true_value
 from calibration.value_worlds import WORLDS
 
 HERE = Path(__file__).resolve().parent
-LEAST_LOGS = 12
+LEAST_LOGS = 30
 NAN = float("nan")
 
 

@@ -269,7 +269,8 @@ def test_nobody_converts() -> None:
         warnings.simplefilter("ignore", mc.MicroconvWarning)
         log = mc.read_events(events[events["event"] != "buy"], plan=mc.Plan(**PLAN))
     result = mc.micro_value(log)
-    assert (result.table["incremental"].dropna() == 0).all()
+    assert result.table["incremental"].isna().all()
+    assert "0 conversions came after it" in result.table["why"].iloc[0]
     assert result.table["credited_value"].sum() == 0
     assert result.plot() is not None
 
