@@ -40,9 +40,9 @@ def refunded_orders(log: EventLog, target: Item, terms: RevenueTerms, order_col:
     """Join refunds to purchases by the order id in ``order_col``; of ``terms`` the refunds and the column of money
     count. Events without a value move no money.
     """
-    rows = amounts(log, target, terms, [order_col])
-    text = rows[order_col].cast("string").strip().nullif("")
-    rows = log.engine.materialise(rows.filter(rows.value.notnull()).mutate(order_id=text).drop(order_col))
+    rows = amounts(log, target, terms, {"order_id": order_col})
+    text = rows.order_id.cast("string").strip().nullif("")
+    rows = log.engine.materialise(rows.filter(rows.value.notnull()).mutate(order_id=text))
     cents = (rows.value * CENTS).round().cast("int64")
     named = rows.mutate(cents=cents, moment=rows["at"]).filter(rows.order_id.notnull())
     nothing = ibis.null("int64")

@@ -6,7 +6,7 @@ in whole numbers from the first rounding on, so that parts add up to the whole a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -78,9 +78,10 @@ def revenue_of(paid: Payments) -> ir.Table:
     return table.group_by("user_id").agg(cents=table.cents.sum().cast("int64"))
 
 
-def amounts(log: EventLog, target: Item, terms: RevenueTerms, more: Sequence[str] = ()) -> ir.Table:
+def amounts(log: EventLog, target: Item, terms: RevenueTerms, more: Mapping[str, str] | None = None) -> ir.Table:
     """Every event that moves money: ``user_id, at, hit`` (the target), ``buy`` (a purchase), ``refund``, ``value``
-    (float; null: none; below zero for refunds), ``code`` (its currency; empty: none) and the columns ``more``.
+    (float; null: none; below zero for refunds), ``code`` (its currency; empty: none), and ``more``: names
+    with the columns of the log that they stand for.
     """
     column = _value_column(log, target, terms)
     timed = with_time(log.engine, log.table)
@@ -93,7 +94,13 @@ def amounts(log: EventLog, target: Item, terms: RevenueTerms, more: Sequence[str
         code = timed.currency.cast("string").strip().upper().fill_null("")
     rows = timed.filter(hit | refund)
     rows = rows.select(
-        "user_id", *more, at=rows[TIME], hit=hit, refund=refund | (number < 0).fill_null(False), value=number, code=code
+        "user_id",
+        at=rows[TIME],
+        hit=hit,
+        refund=refund | (number < 0).fill_null(False),
+        value=number,
+        code=code,
+        **{name: rows[column] for name, column in (more or {}).items()},
     )
     return rows.mutate(buy=rows.hit & ~rows.refund, value=rows.refund.ifelse(-rows.value.abs(), rows.value))
 

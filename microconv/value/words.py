@@ -71,16 +71,17 @@ def meaning(said: Said) -> str:
     known = said.estimated
     if known.empty:
         return f"Of no micro-conversion can be said what it adds to {shorten(said.target, 40)}: see the column why."
-    best = known.iloc[0]
+    shown = known[known["ci_low"] > 0]
+    best = (shown if len(shown) else known).iloc[0]
     name, target = shorten(best["micro"], 40), shorten(said.target, 40)
-    if best["incremental"] > 0:
+    if len(shown):
         text = (
             f"A {name} adds most: among users who did it the chance of {target} within {said.horizon} is higher by "
             f"{_effect(said, best)} than had they never done it."
         )
     else:
         text = (
-            f"No micro-conversion adds anything. For the best, {name}, the chance of {target} within {said.horizon} "
+            f"No micro-conversion is shown to add to {target}. At most, by {name}, the chance within {said.horizon} "
             f"changes by {_effect(said, best)} among users who did it, against never having done it."
         )
     nothing = known[(known["ci_low"] <= 0) & (known["ci_high"] >= 0)]

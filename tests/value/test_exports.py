@@ -293,6 +293,13 @@ def test_adjustments_are_in_the_form_of_the_template(tmp_path: Path) -> None:
     assert done.left_out.empty
 
 
+@pytest.mark.parametrize("name", ["order_id", "code", "at", "hit"])
+def test_the_column_of_orders_may_have_any_name(tmp_path: Path, name: str) -> None:
+    orders = [order for _, order, *_ in many()]
+    found, _ = adjustments(shop(many(), **{name: orders}), tmp_path, order_col=name, uploaded_at="2026-04-01")
+    assert found == adjustments(shop(many()), tmp_path, uploaded_at="2026-04-01")[0]
+
+
 def test_adjustments_that_come_too_late_or_too_early_are_left_out_and_counted(tmp_path: Path) -> None:
     log = shop(many())
     # The first orders were placed on March 11; May 4 is day 54.
