@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _MONEY = ("incremental_value", "value_se")
 MOST_CHECKED = 60_000  # users that the other method is run on for a check
+_AGES, _FEW_AGES = 24, 12  # bins of the doers' ages; fewer where states and attributes make many rows
+_MANY_ROWS = 5_000
 _CHECK_CONTROLS = 100_000  # and control trials, where these are not all users
 
 __all__ = ["MOST_CHECKED", "Fitted", "by_hazard", "by_trials", "checked_share", "estimate_all", "fit"]
@@ -59,6 +61,7 @@ def by_hazard(fitted: Fitted, micro: str, question: ValueQuestion, worth: MeanWo
         value=worth,
         at_days=[moment / MICROS_PER_DAY for moment in question.at],
         age_limit_days=counted.age_limit_days,
+        ages=_AGES if fitted.intensities.grid.states * len(fitted.intensities.cells) <= _MANY_ROWS else _FEW_AGES,
     )
 
 
