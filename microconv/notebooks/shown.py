@@ -122,7 +122,9 @@ def _word(column: str, value: Any, shares: Collection[str]) -> str:
             return spelled(value)
         if column in _P_VALUES:
             return f"{value:.3f}" if value >= 0.001 else "<0.001"
-        return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:,.4g}"
+        return (
+            f"{value:,.0f}" if abs(value) < 1e15 and (value.is_integer() or abs(value) >= 9_999.5) else f"{value:,.4g}"
+        )
     if isinstance(value, pd.Timestamp):
         return f"{value:%Y-%m-%d}" if value == value.normalize() else f"{value:%Y-%m-%d %H:%M}"
     text = " ".join(str(value).split())
