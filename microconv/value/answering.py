@@ -26,7 +26,7 @@ from microconv.value.naive import Naive, naive, naive_table
 from microconv.value.segments import by_segment
 from microconv.value.sensitivity import statements, strengths
 from microconv.value.tables import NO_MICRO, by_time, disagreeing, methods_table, unfit, value_rows
-from microconv.value.together import one_step, said_together
+from microconv.value.together import one_step, said_of_later, said_together
 from microconv.value.words import Said, assumptions, meaning, next_steps, warnings_of
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ def answer(log: EventLog, question: ValueQuestion, terms: Terms, checks: Checks,
     apart = disagreeing(methods[methods["micro"].isin(list(known))] if len(methods) else methods)
     money = paid.account.currency if paid is not None else ""
     further = _further(users, paid, everything, outside)
+    further += said_of_later(question.items[: len(question.micros)])
     for fitted in {id(one): one for one in fits.values()}.values():
         names = [name for name in question.micros if name in fitted.counted.layout.names]
         further += [said for said in said_together(one_step(fitted.counted.exposures, names)) if said not in further]

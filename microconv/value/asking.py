@@ -123,12 +123,14 @@ def ask(
             raise ParameterError(f"{name}={shorten(repr(value))} must be a whole number, {least:,} or more.")
     if occurrences > _MOST_OCCURRENCES:
         raise ParameterError(f"occurrences={occurrences} is more than {_MOST_OCCURRENCES}: ask for the first few.")
+    if not (micros if micros is not None else log.plan.micros if log.plan is not None else ()):
+        raise ParameterError(
+            "There is no micro to value: neither micros= nor the plan names one. Name some (micros=['signup'])."
+        )
     question = ask_hazards(
         log, micros=micros, adjust=adjust, method="piecewise", horizon=None, strata=(), ties="efron", robust=False,
         since=(), reference=None, **shared,
     )  # fmt: skip
-    if not question.micros:
-        raise ParameterError("There is no micro to value: micros= names none. Name some (micros=['signup']).")
     length = _horizon(log, horizon)
     items, of = _with_occurrences(question.micros, occurrences)
     named = tuple(item.name for item in items)

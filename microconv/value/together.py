@@ -1,4 +1,4 @@
-"""Micros that are one step: hardly any time passes between them, so that nobody is seen with one of them alone."""
+"""Micros that hang together: one step under several names, or a second time without the first."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from microconv.errors import shorten
 
 if TYPE_CHECKING:
     from microconv.exposures import ExposureTable
+    from microconv.plan import Item
 
-__all__ = ["one_step", "said_together"]
+__all__ = ["one_step", "said_of_later", "said_together"]
 
 # Of the time with either of two micros done, at most this share is with one of them alone.
 _APART = 0.001
@@ -44,3 +45,21 @@ def said_together(groups: Sequence[Sequence[str]]) -> list[str]:
         "of them in micros=."
         for members in groups
     ]
+
+
+def said_of_later(items: Sequence[Item]) -> list[str]:
+    """A warning for each micro that is a later occurrence of an event whose first is not among ``items``."""
+    found = []
+    for item in items:
+        nth = getattr(item, "nth", None) or 1
+        first = any(
+            (other.event, other.where) == (item.event, item.where) and (getattr(other, "nth", None) or 1) < nth
+            for other in items
+        )
+        if nth > 1 and not first:
+            event = shorten(item.event, 40)
+            found.append(
+                f"{shorten(item.name, 40)} is compared with users who did {event} less often or never, as earlier ones "
+                f"are not among the micros. Name them too, or ask for {event} with occurrences={nth}."
+            )
+    return found

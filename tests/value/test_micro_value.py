@@ -253,7 +253,7 @@ def test_many_micros_are_followed_ten_at_a_time(strong: SimulatedLog) -> None:
         ({"margin": 1.5}, "margin=1.5"),
         ({"min_cell": -1}, "min_cell=-1"),
         ({"micros": "vdeo"}, "Did you mean 'video'"),
-        ({"micros": []}, "nothing to compare"),
+        ({"micros": []}, "no micro to value"),
         ({"rates": {"usd": 1.0}}, "usd"),
     ],
 )
