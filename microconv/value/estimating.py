@@ -18,6 +18,7 @@ from microconv.stats.effects import Effect
 from microconv.stats.intensity_fit import Intensities, intensities
 from microconv.stats.sequential import trials
 from microconv.stats.worth import MeanWorth, mean_worth
+from microconv.value.positivity import alike_at_risk
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -53,7 +54,7 @@ def fit(counted: Counted) -> Fitted:
 def by_hazard(fitted: Fitted, micro: str, question: ValueQuestion, worth: MeanWorth | None) -> Effect:
     """The effect by carrying the fitted rates forward from each doer's action, with it done and never done."""
     counted = fitted.counted
-    return total_effect(
+    found = total_effect(
         fitted.intensities,
         counted.doers[micro],
         micro,
@@ -63,6 +64,10 @@ def by_hazard(fitted: Fitted, micro: str, question: ValueQuestion, worth: MeanWo
         age_limit_days=counted.age_limit_days,
         ages=_AGES if fitted.intensities.grid.states * len(fitted.intensities.cells) <= _MANY_ROWS else _FEW_AGES,
     )
+    alike = alike_at_risk(
+        fitted.intensities, counted.doers[micro], micro, question.horizon_days, counted.age_limit_days
+    )
+    return replace(found, detail={**found.detail, "alike": alike})
 
 
 def by_trials(

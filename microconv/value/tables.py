@@ -69,6 +69,12 @@ def unknown(effect: Effect | None, question: ValueQuestion) -> tuple[str, str]:
     """The same where an estimate was tried."""
     if effect is None or not np.isfinite(effect.incremental):
         return NOT_ESTIMATED, "no doer is observed, or can be compared, for the whole horizon"
+    alike = float(effect.detail.get("alike", np.inf))
+    if alike < max(question.min_cell, 1):
+        return NOT_ESTIMATED, (
+            f"of users who had done as much, but not it, {alike:.1f} are at risk in the time after, less than "
+            f"min_cell={question.min_cell}: there is hardly anybody to compare with"
+        )
     least = min(effect.effective_done, effect.effective_never)
     if least < question.min_cell:
         who = "it done" if effect.effective_done <= effect.effective_never else "it not done"
