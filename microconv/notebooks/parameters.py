@@ -191,6 +191,12 @@ def _check_value(name: str, value: Any) -> None:
         settings(value)
     elif name == "min_cell" and value < 0:
         raise ParameterError(f"min_cell={value!r} must be a whole number of people, 0 or more.")
+    elif name in ("margin", "discount_rate", "rates"):
+        from microconv.reduce.money import RevenueTerms
+
+        RevenueTerms(**{name: value})
+    elif name == "occurrences" and value < 1:
+        raise ParameterError(f"occurrences={value!r} must be a whole number, 1 or more.")
     elif name in ("events", "output_dir", "origin") and not str(value).strip():
         raise ParameterError(f"{name} is empty. See the comment beside it for what it may be.")
     elif name in ("steps", "optional", "exclude", "competing", "micros", "activity"):

@@ -169,8 +169,10 @@ class Session:
         shown = result.suppressed(self.given.min_cell)
         return Shown(head=result.meaning, notes=[note for note in shown.warnings if note not in self.log.notes])
 
-    def explain(self, result: Result) -> Shown:
+    def explain(self, result: Result | Refused) -> Shown:
         """What a result means, what to beware of, and what was assumed."""
+        if isinstance(result, Refused):
+            return Shown()
         shown = result.suppressed(self.given.min_cell)
         notes = [*[f"Beware: {note}" for note in shown.warnings if note not in self.log.notes], *shown.assumptions]
         return Shown(head=result.meaning, notes=notes)
@@ -199,8 +201,11 @@ class Session:
         """The share converted by round times, with its interval."""
         return Shown(milestones(result.suppressed(self.given.min_cell).table))
 
-    def save(self, result: Result, **more: Result | Refused) -> Shown:
+    def save(self, result: Result | Refused, **more: Result | Refused) -> Shown:
         """Write the results; further ones go to a folder of the name they are given."""
+        if isinstance(result, Refused):
+            (self.folder / "result.json").unlink(missing_ok=True)  # an earlier run says nothing of this one
+            return Shown(head=f"Nothing is saved in {self.given.output_dir}: see above.")
         result.save(self.folder, min_cell=self.given.min_cell)
         rows = _files(result)
         for name, other in more.items():
@@ -304,6 +309,8 @@ def _columns(what: str, given: str | None, log: EventLog) -> list[str]:
 
 def _check_names(session: Session, values: Mapping[str, Any]) -> None:
     """A name that neither the plan nor the events know, but nearly do, is misspelt: say so before counting."""
+    from microconv.value.asking import ACTIVITIES
+
     log = session.log
     _columns("segment", session.given.segment, log)
     if "adjust" in values and values["adjust"] != "none":
@@ -312,13 +319,14 @@ def _check_names(session: Session, values: Mapping[str, Any]) -> None:
         asked = {"steps": session.steps, "exclude": values["exclude"]}
     elif "target" in values:
         asked = {"target": [values["target"]], "origin": [values["origin"]], "competing": values["competing"]}
-        asked["micros"] = values.get("micros", [])
+        asked |= {name: values.get(name, []) for name in ("micros", "activity")}
+        asked["refunds"] = [values.get("refunds", "")]
         if not values["target"] and log.plan is None:
             raise StartError("target is empty and there is no plan to take it from. Give plan or target.")
     else:
         return
     items = [item.name for item in log.plan.items] if log.plan is not None else []
-    known = list(dict.fromkeys([*items, *log.event_counts.index]))
+    known = list(dict.fromkeys([*items, *log.event_counts.index, *ACTIVITIES]))
     for what, names in asked.items():
         for name in names:
             strange = isinstance(name, str) and name not in ("", "entry", *known)

@@ -209,3 +209,32 @@ def test_an_installed_package_finds_its_own_notebooks(tmp_path: Path, monkeypatc
     (bundled / "zebra.ipynb").write_text("{}")
     (bundled / "funnel.ipynb").write_text("{}")
     assert files.list_notebooks() == {"funnel": bundled / "funnel.ipynb", "zebra": bundled / "zebra.ipynb"}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"margin": 1.5}, "margin=1.5 must be a fraction"),
+        ({"discount_rate": -0.1}, "discount_rate=-0.1 must be"),
+        ({"rates": {"USD": 0}}, "rates: 'USD' is 0"),
+        ({"occurrences": 0}, "occurrences=0 must be"),
+        ({"method": "hazrd"}, "Did you mean 'hazard'"),
+        ({"activity": ["visit"]}, "activity: Unknown plan item or event 'visit'. Did you mean 'visits'"),
+        ({"refunds": "purchases"}, "refunds: .*Did you mean 'purchase'"),
+    ],
+)
+def test_the_value_notebook_stops_at_what_cannot_be(tmp_path: Path, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(StartError, match=message):
+        start("micro_conversion_value", {"output_dir": str(tmp_path), **given})
+
+
+def test_a_value_that_has_no_answer_is_said_and_forgets_an_earlier_one(tmp_path: Path) -> None:
+    plan, folder = tmp_path / "plan.yaml", tmp_path / "out"
+    plan.write_text("macros: [{name: bought, event: purchase}]\nhorizon: 2D\n")
+    run = start("micro_conversion_value", {"output_dir": str(folder), "plan": str(plan)})
+    (folder / "result.json").write_text("{}")
+    none = run.ask(mc.micro_value)
+    assert repr(none).startswith("No micro value here: There is no micro to value")
+    assert repr(run.explain(none)) == ""
+    assert repr(run.save(none)).startswith("Nothing is saved in")
+    assert not list(folder.iterdir())
