@@ -145,10 +145,11 @@ def micro_value(
         max_rows=1_000_000,
         max_patterns=max_patterns,
     )
-    from microconv.value.answering import Checks, Terms, answer
+    from microconv.payment_terms import PaymentTerms
+    from microconv.value.answering import Checks, answer
     from microconv.value.encouraging import Nudge
 
-    terms = Terms(
+    terms = PaymentTerms(
         refunds=refunds,
         margin=margin,
         discount_rate=discount_rate,

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from microconv.durations import Duration, to_micros
 from microconv.errors import ParameterError
 from microconv.reduce.bands import banded
 from microconv.reduce.entrants import People, people
-from microconv.reduce.money import CENTS, RevenueTerms
+from microconv.reduce.money import CENTS
 from microconv.reduce.revenue import Payments, outside_journeys, payments, revenue_of
-from microconv.steps import Step, as_item
 from microconv.value.asking import METHODS
 from microconv.value.checking import CHECKS, negative_control_rows, placebo_row, said_of
 from microconv.value.counting import count
@@ -31,43 +29,12 @@ from microconv.value.words import Said, assumptions, meaning, next_steps, warnin
 
 if TYPE_CHECKING:
     from microconv.log import EventLog
+    from microconv.payment_terms import PaymentTerms
     from microconv.plan import Item
     from microconv.stats.effects import Effect
     from microconv.value.asking import ValueQuestion
 
-__all__ = ["Answer", "Terms", "answer"]
-
-
-@dataclass(frozen=True)
-class Terms:
-    """How money is counted, as the caller said it."""
-
-    refunds: Step | Sequence[Step] = ()
-    margin: float = 1.0
-    discount_rate: float = 0.0
-    revenue: str = "first"
-    within: Duration | None = None
-    value: str | None = None
-    currency: str | None = None
-    rates: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def listed_refunds(self) -> list[Step]:
-        """The refunds as a list."""
-        return [self.refunds] if isinstance(self.refunds, str | Mapping) else list(self.refunds)
-
-    def checked(self, log: EventLog) -> RevenueTerms:
-        """The same in the reduction's terms. Raises ``ParameterError``."""
-        return RevenueTerms(
-            margin=self.margin,
-            discount_rate=self.discount_rate,
-            revenue=self.revenue,  # type: ignore[arg-type]
-            refunds=tuple(as_item(log, step, "refund") for step in self.listed_refunds),
-            within=to_micros(self.within, "revenue_within") if self.within is not None else None,
-            value=self.value,
-            currency=self.currency,
-            rates=self.rates,
-        )
+__all__ = ["Answer", "answer"]
 
 
 @dataclass(frozen=True)
@@ -91,7 +58,9 @@ class Answer:
     currency: str | None
 
 
-def answer(log: EventLog, question: ValueQuestion, terms: Terms, checks: Checks, truth: pd.DataFrame | None) -> Answer:
+def answer(
+    log: EventLog, question: ValueQuestion, terms: PaymentTerms, checks: Checks, truth: pd.DataFrame | None
+) -> Answer:
     """Everything that ``mc.micro_value`` gives."""
     shared = question.hazards
     users = people(
@@ -165,7 +134,7 @@ def _checked(log: EventLog, users: People, question: ValueQuestion, checks: Chec
     return pd.DataFrame(rows, columns=list(CHECKS)) if rows else None
 
 
-def _payments(log: EventLog, question: ValueQuestion, terms: Terms) -> tuple[Payments | None, Payments | None]:
+def _payments(log: EventLog, question: ValueQuestion, terms: PaymentTerms) -> tuple[Payments | None, Payments | None]:
     """The money of a conversion as the caller wants it counted, and all the money there is, which is divided; None
     where neither the plan nor the caller says which column holds it.
     """
