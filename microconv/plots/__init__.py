@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from microconv.plots.attribution import plot_attribution
+from microconv.plots.channel_flow import plot_channel_flow
 from microconv.plots.cohorts import plot_cohorts
 from microconv.plots.cross_section import plot_cross_section
 from microconv.plots.eventual import plot_eventual_conversion
@@ -14,11 +16,14 @@ from microconv.plots.quality import plot_quality
 from microconv.plots.retention import plot_retention
 from microconv.plots.sensitivity import plot_sensitivity
 from microconv.plots.survival import plot_time_to_conversion
+from microconv.plots.transitions import plot_transitions
 from microconv.plots.value import plot_micro_value
 from microconv.plots.value_by_time import plot_value_by_time
 
 __all__ = [
+    "plot_attribution",
     "plot_causes",
+    "plot_channel_flow",
     "plot_cohorts",
     "plot_cross_section",
     "plot_eventual_conversion",
@@ -31,5 +36,6 @@ __all__ = [
     "plot_retention",
     "plot_sensitivity",
     "plot_time_to_conversion",
+    "plot_transitions",
     "plot_value_by_time",
 ]
