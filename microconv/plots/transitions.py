@@ -45,7 +45,7 @@ def plot_transitions(result: Result, ax: Axes | None = None) -> Axes:
         total = frame.groupby("source")["paths"].sum().reindex(rows).to_numpy(dtype=float)
         counts = counts.reindex(index=rows, columns=columns).fillna(0.0)
         share = counts.to_numpy() / np.maximum(total, 1e-12)[:, None]
-        ax = ax if ax is not None else new_axes(3.2 + 0.62 * len(columns), 1.7 + 0.42 * len(rows))
+        ax = ax if ax is not None else new_axes(3.2 + 0.72 * len(columns), 1.7 + 0.42 * len(rows))
         ax.imshow(share, cmap=_blues(), vmin=0.0, vmax=max(share.max(), 1e-9), aspect="auto")
         for (i, j), value in np.ndenumerate(share):
             if value > 0:
@@ -53,7 +53,8 @@ def plot_transitions(result: Result, ax: Axes | None = None) -> Axes:
                     j, i, percent(value, 0), ha="center", va="center", fontsize=8,
                     color="white" if value > 0.7 * share.max() else INK,
                 )  # fmt: skip
-        ax.set_xticks(range(len(columns)), [safe(name, 16) for name in columns], rotation=30, ha="left")
+        labels = [safe(name, 16) for name in columns]
+        ax.set_xticks(range(len(columns)), labels, rotation=60, ha="left", rotation_mode="anchor")
         ax.xaxis.tick_top()
         ax.set_yticks(range(len(rows)), [safe(name, 24) for name in rows])
         ax.tick_params(length=0, labelcolor=INK)
@@ -64,7 +65,7 @@ def plot_transitions(result: Result, ax: Axes | None = None) -> Axes:
         hidden = len(busiest(frame)) - len(names)
         if hidden:
             below(ax, f"{hidden} more channels are in the table; their share is missing from the rows.", 12)
-        heading(ax, title, "Share of the steps from the channel at the left", lift=52)
+        heading(ax, title, "Share of the steps from the channel at the left", lift=12 + 4.5 * max(map(len, labels)))
     return ax
 
 
