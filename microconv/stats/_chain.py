@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +24,8 @@ __all__ = ["Columns", "Slopes", "Solved", "solve"]
 
 _LEFT = 1e-7
 _LONGEST = 3.0  # mean stays in the shortest-lived state
-_TOGETHER = 60_000  # numbers worked on at a time: what a processor keeps at hand
+_NOBODY = 1e-9  # rows with less of all who start are left out: together they are below what is told
+_TOGETHER = 120_000  # numbers worked on at a time: what a processor keeps at hand
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,14 +95,14 @@ class _Passed:
     change: Floats
     mean: Floats
 
-    def until(self, which: np.ndarray, part: Floats) -> tuple[Floats, Floats]:
-        """The mean and the change of the ages in places ``which``, each followed for ``part`` of the step only."""
-        mean, change = self.mean[:, which], self.change[:, which]
+    def until(self, rows: np.ndarray, which: np.ndarray, part: Floats) -> tuple[Floats, Floats]:
+        """In ``rows``, the mean and the change of the ages in places ``which``, each for ``part`` of the step only."""
+        mean, change = self.mean[rows][:, which], self.change[rows][:, which]
         short = np.flatnonzero(part < 1 - 1e-9)
         if len(short):  # along the parabola with the same begin, end and mean
             some, f = which[short], part[short]
-            first, whole = self.first[:, some], self.change[:, some]
-            slope = 6 * (self.mean[:, some] - first) - 2 * whole
+            first, whole = self.first[rows][:, some], change[:, short]
+            slope = 6 * (mean[:, short] - first) - 2 * whole
             bend = whole - slope
             mean[:, short] = first + slope * (f / 2) + bend * (f**2 / 3)
             change[:, short] = slope * f + bend * f**2
@@ -168,39 +169,60 @@ def solve(stages: Sequence[Arm], since: Sequence[float], columns: Columns, start
     value[-2, ~columns.money] = 1.0
     value[-1, columns.money] = 1.0
     slopes = [_nothing(stage.arm, outputs) for stage in made]
-    parts = np.array_split(np.arange(value.shape[1]), -(-value.size // _TOGETHER))
-    for part in parts:
-        asked, some = columns.only(part), value[:, part]
+    for rows in _blocks(stages[0], starts, made, len(columns.start)):
+        both = np.concatenate([rows, [len(value) - 2, len(value) - 1]])
+        some = value[both]
         for stage, slope in zip(reversed(made), reversed(slopes), strict=True):
-            _backward(stage, asked, some, slope, outputs)
-        value[:, part] = some
+            _backward(stage, columns, rows, some, slope)
+        value[rows] = some[:-2]
     return Solved(value[:-2], tuple(slopes))
 
 
-def _backward(stage: _Stage, columns: Columns, value: Floats, slopes: Slopes, outputs: int) -> None:
-    """Carry ``value`` (rows, columns), what is asked for at the end of the stage, back to its begin, in place; add to
-    ``slopes``.
+def _blocks(arm: Arm, starts: Floats, stages: Sequence[_Stage], columns: int) -> list[np.ndarray]:
+    """The rows that somebody is ever in, whole cells together: no jump leads from one cell to another."""
+    most = starts.max(axis=1, initial=0.0)
+    reached = most > 0
+    for stage in stages:
+        for passed in stage.passed:
+            reached |= passed.mean.max(axis=1, initial=0.0) > _NOBODY
+            reached |= (passed.first + passed.change).max(axis=1, initial=0.0) > _NOBODY
+    rows = np.flatnonzero(reached)
+    _, first, many = np.unique(rows // len(arm.states), return_index=True, return_counts=True)
+    block = (first + many - 1) * columns // _TOGETHER
+    return np.split(rows, first[1:][np.diff(block) > 0])
+
+
+def _backward(stage: _Stage, columns: Columns, rows: np.ndarray, value: Floats, slopes: Slopes) -> None:
+    """Carry ``value`` (``rows`` and the two ends, columns), what is asked for at the end of the stage, back to its
+    begin, in place; add to ``slopes``.
     """
     arm = stage.arm
+    both = np.concatenate([rows, [arm.rows, arm.rows + 1]])
     begin = stage.begin[columns.start]
     end = np.minimum(stage.end[columns.start], columns.end)
-    for step, passed in zip(reversed(stage.steps), reversed(stage.passed), strict=True):
-        low, high = np.maximum(begin, step.low), np.minimum(end, step.high)
-        active = np.flatnonzero(high > low)
-        if not len(active):
-            continue
-        width = (high - low)[active]
-        after = value[:, active]
-        before, mean = _series(step.matrix, after, width, step.fastest)
-        value[:, active] = before
-        which = np.searchsorted(passed.ages, columns.start[active])
-        # A column that ends before the others of its age is followed to its own end only.
-        whole = np.minimum(stage.end[columns.start[active]], step.high) - low[active]
-        there, more = passed.until(which, width / whole)
-        there *= width
-        more *= width / 12
-        ahead = _OnTheWay(mean[: arm.rows], after[: arm.rows] - before[: arm.rows])
-        _add(arm, slopes, step.interval, _OnTheWay(there, more), ahead, columns, active, outputs)
+    gains = _Gains(arm, rows, columns, slopes)
+    walk = zip(reversed(stage.steps), reversed(stage.passed), strict=True)
+    for interval, alike in groupby(walk, key=lambda one: one[0].interval):
+        gains.clear()
+        matrix = None
+        for step, passed in alike:
+            low, high = np.maximum(begin, step.low), np.minimum(end, step.high)
+            active = np.flatnonzero(high > low)
+            if not len(active):
+                continue
+            if matrix is None:
+                matrix = step.matrix[both][:, both]
+            width = (high - low)[active]
+            after = value[:, active]
+            before, mean = _series(matrix, after, width, step.fastest)
+            value[:, active] = before
+            which = np.searchsorted(passed.ages, columns.start[active])
+            # A column that ends before the others of its age is followed to its own end only.
+            whole = np.minimum(stage.end[columns.start[active]], step.high) - low[active]
+            there, more = passed.until(rows, which, width / whole)
+            gains.add(np.hstack([there * width, more * (width / 12)]), np.hstack([mean, after - before])[:-2], active)
+        gains.sum_up(interval)
+    gains.spread()
 
 
 def _occupied(
@@ -230,54 +252,76 @@ def _nothing(arm: Arm, outputs: int) -> Slopes:
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _OnTheWay:
-    """Means over a step and changes in it, (rows, columns)."""
-
-    mean: Floats
-    change: Floats
-
-
-def _add(
-    arm: Arm,
-    slopes: Slopes,
-    interval: int,
-    there: _OnTheWay,
-    ahead: _OnTheWay,
-    columns: Columns,
-    active: np.ndarray,
-    outputs: int,
-) -> None:
-    """Time spent in a row times rate times what a jump from it gains: the slope with the logarithm of the rate.
+class _Gains:
+    """Time spent in a row times what a jump from it gains, summed over the steps of an interval; times the rate, it is
+    the slope with the logarithm of the rate. For some rows, whole cells.
 
     The integral of a product over a step is that of the means, and a twelfth of the product of the changes: exact for
     straight lines.
     """
-    belongs = np.zeros((len(active), outputs))
-    belongs[np.arange(len(active)), columns.output[active]] = 1.0
-    stays = (there.mean * ahead.mean + there.change * ahead.change) @ belongs
-    cells, states = len(arm.cells), len(arm.states)
-    for number, flow in enumerate(arm.flows):
-        rate = flow.factor * arm.base[number, interval]
-        if flow.jump:
-            to = flow.rows + flow.jump
-            product = there.mean[flow.rows] * ahead.mean[to] + there.change[flow.rows] * ahead.change[to]
-            gain = product @ belongs - stays[flow.rows]
-            full = np.zeros((arm.rows, outputs))
-            full[flow.rows] = rate[:, None] * gain
-        else:
-            reached = np.zeros_like(stays)
+
+    def __init__(self, arm: Arm, rows: np.ndarray, columns: Columns, slopes: Slopes) -> None:
+        self._arm, self._rows, self._slopes = arm, rows, slopes
+        outputs = slopes.worth[0].shape[1]
+        self._belongs = np.zeros((len(columns.output), outputs))
+        self._belongs[np.arange(len(columns.output)), columns.output] = 1.0
+        self._money = columns.money
+        place = np.full(arm.rows, -1)
+        place[rows] = np.arange(len(rows))
+        # By process: where in the rows a jump starts and ends, and where in the process the row is.
+        self._jumps = []
+        for flow in arm.flows:
+            inside = (place[flow.rows] >= 0) & (place[flow.rows + flow.jump] >= 0)
+            here = flow.rows[inside]
+            self._jumps.append((place[here], place[here + flow.jump], flow.factor[inside]))
+        self._earned = np.zeros((len(rows), outputs))
+        self._grown = [np.zeros((len(here), outputs)) for here, _, _ in self._jumps]
+        self.clear()
+
+    def clear(self) -> None:
+        """Start an interval."""
+        shape = self._belongs.shape[1]
+        self._stays = np.zeros((len(self._rows), shape))
+        self._reached = np.zeros_like(self._stays)
+        self._paid = np.zeros_like(self._stays)
+        self._jumped = [np.zeros((len(here), shape)) for here, _, _ in self._jumps]
+
+    def add(self, there: Floats, ahead: Floats, active: np.ndarray) -> None:
+        """One step: means and then changes of who is there and of what is ahead, (rows, twice the columns)."""
+        belongs = np.tile(self._belongs[active], (2, 1))
+        self._stays += (there * ahead) @ belongs
+        for flow, (here, to, _), jumped in zip(self._arm.flows, self._jumps, self._jumped, strict=True):
+            if flow.jump:
+                jumped += (there[here] * ahead[to]) @ belongs
+        money = self._money[active][:, None]
+        spent = there[:, : len(active)]
+        self._reached += spent @ (self._belongs[active] * ~money)
+        if self._arm.worth is not None and money.any():
+            self._paid += spent @ (self._belongs[active] * money)
+
+    def sum_up(self, interval: int) -> None:
+        """End an interval: its gains, times the rates."""
+        arm = self._arm
+        for number, (flow, (here, _, factor)) in enumerate(zip(arm.flows, self._jumps, strict=True)):
+            rate = (factor * arm.base[number, interval])[:, None]
+            reached = self._jumped[number]
             if number == 0:
-                money = columns.money[active]
-                reached = there.mean @ (belongs * ~money[:, None])
-                if arm.worth is not None and money.any():
-                    paid = (there.mean @ (belongs * money[:, None])) * arm.worth[:, None]
-                    reached += paid
-                    earned = (rate[:, None] * paid).reshape(cells, states, outputs)
-                    slopes.worth[0][...] += earned.sum(axis=0)
-                    slopes.worth[1][...] += earned.sum(axis=1)
-            full = rate[:, None] * (reached - stays)
-        grown = full.reshape(cells, states, outputs)
-        slopes.by_state[flow.name] += grown.sum(axis=0)
-        slopes.by_cell[flow.name] += grown.sum(axis=1)
-        slopes.by_interval[flow.name][interval] += grown.sum(axis=(0, 1))
+                reached = self._reached[here]
+                if arm.worth is not None:
+                    paid = self._paid[here] * arm.worth[self._rows[here]][:, None]
+                    reached = reached + paid
+                    self._earned[here] += rate * paid
+            full = rate * (reached - self._stays[here])
+            self._grown[number] += full
+            self._slopes.by_interval[flow.name][interval] += full.sum(axis=0)
+
+    def spread(self) -> None:
+        """After the last interval: the gains of all into the slopes by state and by cell."""
+        every = np.arange(len(self._rows))
+        parts = [(every, self._earned, self._slopes.worth)]
+        for flow, (here, _, _), grown in zip(self._arm.flows, self._jumps, self._grown, strict=True):
+            parts.append((here, grown, (self._slopes.by_state[flow.name], self._slopes.by_cell[flow.name])))
+        for here, amount, (by_state, by_cell) in parts:
+            cell, state = np.divmod(self._rows[here], len(self._arm.states))
+            np.add.at(by_state, state, amount)
+            np.add.at(by_cell, cell, amount)
