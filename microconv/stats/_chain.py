@@ -24,14 +24,13 @@ __all__ = ["Columns", "Slopes", "Solved", "solve"]
 
 _LEFT = 1e-7
 _LONGEST = 3.0  # mean stays in the shortest-lived state
-_NOBODY = 1e-9  # rows with less of all who start are left out: together they are below what is told
 _TOGETHER = 120_000  # numbers worked on at a time: what a processor keeps at hand
 
 
 @dataclass(frozen=True, eq=False)
 class Columns:
     """What is asked: column k starts at ``ages[start[k]]`` and ends ``length[k]`` days later; ``output[k]`` is the
-    question it belongs to, ``money[k]`` whether money is asked for in place of the chance.
+    question it belongs to, in ascending order, ``money[k]`` whether money is asked for in place of the chance.
     """
 
     ages: Floats
@@ -169,7 +168,7 @@ def solve(stages: Sequence[Arm], since: Sequence[float], columns: Columns, start
     value[-2, ~columns.money] = 1.0
     value[-1, columns.money] = 1.0
     slopes = [_nothing(stage.arm, outputs) for stage in made]
-    for rows in _blocks(stages[0], starts, made, len(columns.start)):
+    for rows in _blocks(stages[0], len(columns.start)):
         both = np.concatenate([rows, [len(value) - 2, len(value) - 1]])
         some = value[both]
         for stage, slope in zip(reversed(made), reversed(slopes), strict=True):
@@ -178,18 +177,11 @@ def solve(stages: Sequence[Arm], since: Sequence[float], columns: Columns, start
     return Solved(value[:-2], tuple(slopes))
 
 
-def _blocks(arm: Arm, starts: Floats, stages: Sequence[_Stage], columns: int) -> list[np.ndarray]:
-    """The rows that somebody is ever in, whole cells together: no jump leads from one cell to another."""
-    most = starts.max(axis=1, initial=0.0)
-    reached = most > 0
-    for stage in stages:
-        for passed in stage.passed:
-            reached |= passed.mean.max(axis=1, initial=0.0) > _NOBODY
-            reached |= (passed.first + passed.change).max(axis=1, initial=0.0) > _NOBODY
-    rows = np.flatnonzero(reached)
-    _, first, many = np.unique(rows // len(arm.states), return_index=True, return_counts=True)
-    block = (first + many - 1) * columns // _TOGETHER
-    return np.split(rows, first[1:][np.diff(block) > 0])
+def _blocks(arm: Arm, columns: int) -> list[np.ndarray]:
+    """The rows, some cells at a time: no jump leads from one cell to another."""
+    many = -(-arm.rows * columns // _TOGETHER)
+    parts = np.array_split(np.arange(arm.rows).reshape(len(arm.cells), -1), min(many, len(arm.cells)))
+    return [part.reshape(-1) for part in parts]
 
 
 def _backward(stage: _Stage, columns: Columns, rows: np.ndarray, value: Floats, slopes: Slopes) -> None:
@@ -220,7 +212,7 @@ def _backward(stage: _Stage, columns: Columns, rows: np.ndarray, value: Floats, 
             # A column that ends before the others of its age is followed to its own end only.
             whole = np.minimum(stage.end[columns.start[active]], step.high) - low[active]
             there, more = passed.until(rows, which, width / whole)
-            gains.add(np.hstack([there * width, more * (width / 12)]), np.hstack([mean, after - before])[:-2], active)
+            gains.add(_paired(there * width, more * (width / 12)), _paired(mean, after - before)[:-2], active)
         gains.sum_up(interval)
     gains.spread()
 
@@ -252,6 +244,11 @@ def _nothing(arm: Arm, outputs: int) -> Slopes:
     )
 
 
+def _paired(mean: Floats, change: Floats) -> Floats:
+    """Mean and change of each column side by side: (rows, twice the columns)."""
+    return np.stack([mean, change], axis=-1).reshape(len(mean), -1)
+
+
 class _Gains:
     """Time spent in a row times what a jump from it gains, summed over the steps of an interval; times the rate, it is
     the slope with the logarithm of the rate. For some rows, whole cells.
@@ -262,42 +259,38 @@ class _Gains:
 
     def __init__(self, arm: Arm, rows: np.ndarray, columns: Columns, slopes: Slopes) -> None:
         self._arm, self._rows, self._slopes = arm, rows, slopes
+        self._output, self._money = columns.output, columns.money
         outputs = slopes.worth[0].shape[1]
-        self._belongs = np.zeros((len(columns.output), outputs))
-        self._belongs[np.arange(len(columns.output)), columns.output] = 1.0
-        self._money = columns.money
-        place = np.full(arm.rows, -1)
-        place[rows] = np.arange(len(rows))
-        # By process: where in the rows a jump starts and ends, and where in the process the row is.
+        # By process: where in the rows a jump starts and ends, and how likely it is there as compared with others.
         self._jumps = []
         for flow in arm.flows:
-            inside = (place[flow.rows] >= 0) & (place[flow.rows + flow.jump] >= 0)
-            here = flow.rows[inside]
-            self._jumps.append((place[here], place[here + flow.jump], flow.factor[inside]))
+            inside = slice(*np.searchsorted(flow.rows, [rows[0], rows[-1] + 1]))
+            here = flow.rows[inside] - rows[0]
+            self._jumps.append((here, here + flow.jump, flow.factor[inside]))
         self._earned = np.zeros((len(rows), outputs))
         self._grown = [np.zeros((len(here), outputs)) for here, _, _ in self._jumps]
         self.clear()
 
     def clear(self) -> None:
         """Start an interval."""
-        shape = self._belongs.shape[1]
-        self._stays = np.zeros((len(self._rows), shape))
+        self._stays = np.zeros_like(self._earned)
         self._reached = np.zeros_like(self._stays)
         self._paid = np.zeros_like(self._stays)
-        self._jumped = [np.zeros((len(here), shape)) for here, _, _ in self._jumps]
+        self._jumped = [np.zeros_like(grown) for grown in self._grown]
 
     def add(self, there: Floats, ahead: Floats, active: np.ndarray) -> None:
-        """One step: means and then changes of who is there and of what is ahead, (rows, twice the columns)."""
-        belongs = np.tile(self._belongs[active], (2, 1))
-        self._stays += (there * ahead) @ belongs
+        """One step: means and changes of who is there and of what is ahead, ``_paired``."""
+        # Columns are in the order of outputs, so that each output's are a stretch: faster than a product of matrices.
+        output, first = np.unique(self._output[active], return_index=True)
+        pairs = 2 * first
+        self._stays[:, output] += np.add.reduceat(there * ahead, pairs, axis=1)
         for flow, (here, to, _), jumped in zip(self._arm.flows, self._jumps, self._jumped, strict=True):
             if flow.jump:
-                jumped += (there[here] * ahead[to]) @ belongs
-        money = self._money[active][:, None]
-        spent = there[:, : len(active)]
-        self._reached += spent @ (self._belongs[active] * ~money)
-        if self._arm.worth is not None and money.any():
-            self._paid += spent @ (self._belongs[active] * money)
+                jumped[:, output] += np.add.reduceat(there[here] * ahead[to], pairs, axis=1)
+        spent = np.add.reduceat(there[:, ::2], first, axis=1)
+        money = self._money[active][first]
+        self._reached[:, output[~money]] += spent[:, ~money]
+        self._paid[:, output[money]] += spent[:, money]
 
     def sum_up(self, interval: int) -> None:
         """End an interval: its gains, times the rates."""
