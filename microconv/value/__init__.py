@@ -31,6 +31,7 @@ def micro_value(
     by: str | None = None,
     occurrences: int = 1,
     at: Duration | Sequence[Duration] = (),
+    since: Duration | Sequence[Duration] = (),
     target: Step | None = None,
     origin: Step = "entry",
     competing: Sequence[Step] | None = None,
@@ -77,6 +78,10 @@ def micro_value(
       attributes, carried forward in both cases; delta-method interval) or ``"trials"`` (doers against users at risk
       who have not done it, alike in attributes and micros done, weighted for doing it later; bootstrap of users).
       ``check=True`` runs the other one too; ``.warnings`` says where they disagree.
+    * ``since``: where the pull of a micro may fade, the hazard method tells apart how long ago the micro was done whose
+      effect is asked for: cuts of the time since it, within the horizon (``["1D", "7D"]``), or ``"auto"``: chosen from
+      the conversions (none where these are few). Default: one factor at all times. ``.since`` has the ratios. The
+      trials method needs none: it goes by the time since the action. Fits anew for each micro.
     * ``by``: an attribute at entry; ``.segments`` has the effect in each of its levels, shrunken and tested.
       ``occurrences``: up to which occurrence a micro counts as one of its own (``"video #2"``), among users who did it
       so often before. ``at``: times after the action at which ``.by_time`` reads the effect (default: 1D, 7D, 30D ...).
@@ -108,7 +113,7 @@ def micro_value(
     what a hidden trait would have to be, in words, and what is left of the effect beside one of a given strength.
     ``.support``: by landmark of the trials, doers, comparable users and doers without any. ``.naive_counts``,
     ``.credited`` (with intervals), ``.revenue`` (what became of each payment, in hundredths), ``.next_steps``,
-    ``.segments``, ``.checks``, ``.encouragement`` and ``.arms``.
+    ``.segments``, ``.checks``, ``.since``, ``.encouragement`` and ``.arms``.
 
     Raises ``ParameterError`` for parameters that do not fit the log. Hernan and Robins (2020), chapters 13 and 17;
     Hernan et al. (2008) on sequential trials; VanderWeele and Ding (2017) on the E-value.
@@ -129,6 +134,7 @@ def micro_value(
         activity=activity,
         occurrences=occurrences,
         at=[at] if isinstance(at, str | timedelta) else at,
+        since=since,
         method=method,
         check=check,
         by=by,
@@ -192,6 +198,9 @@ def _parameters(question: ValueQuestion, terms: Any, checks: Any, origin: Step, 
         "horizon": format_duration(question.horizon),
         "adjust": list(shared.adjust),
         "activity": list(question.activities),
+        "since": question.since
+        if isinstance(question.since, str)
+        else [format_duration(cut) for cut in question.since],
         "method": question.method,
         "check": question.check,
         "by": question.by,

@@ -20,6 +20,7 @@ from microconv.value.counting import count
 from microconv.value.crediting import credited_value
 from microconv.value.encouraging import Nudge, by_encouragement
 from microconv.value.estimating import Fitted, checked_share, estimate_all, fit
+from microconv.value.fading import said_of_since, since_table
 from microconv.value.naive import Naive, naive, naive_table
 from microconv.value.segments import by_segment
 from microconv.value.sensitivity import statements, strengths
@@ -104,6 +105,9 @@ def answer(
     }
     if credited is not None and everything is not None:
         extra |= {"credited": credited, "revenue": everything.account.frame}
+    if question.since:
+        extra["since"] = since_table(effects.get("hazard", {}))
+        further += said_of_since(effects.get("hazard", {}), question)
     if question.by is not None:
         extra["segments"] = by_segment(users, question, paid, revenue_of(paid) if paid is not None else None)
     if (checked := _checked(log, users, question, checks)) is not None:

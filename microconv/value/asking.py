@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from microconv.durations import MICROS_PER_DAY, Duration, format_duration, to_micros
@@ -19,9 +21,10 @@ if TYPE_CHECKING:
     from microconv.log import EventLog
     from microconv.plan import Item
 
-__all__ = ["ACTIVITIES", "METHODS", "MOST_MICROS", "ValueQuestion", "ask"]
+__all__ = ["ACTIVITIES", "AUTO", "METHODS", "MOST_MICROS", "ValueQuestion", "ask"]
 
 METHODS = ("hazard", "trials")
+AUTO = "auto"  # since=: cuts chosen from the data
 # Prior activity by name: the event that is counted.
 ACTIVITIES = {"visits": "session_start", "page_views": "page_view"}
 _BANDS = (2, 4, 8)  # prior activity by number of such events: up to 1, 2 to 3, 4 to 7, 8 and more
@@ -35,7 +38,7 @@ class ValueQuestion:
 
     ``items``: the micros, their further occurrences and the activities' thresholds, in the order of
     ``reduce.entrants.people``; ``micros`` names the first of them, whose effects are asked for. ``activities`` names
-    the activity columns. Times are in microseconds.
+    the activity columns. Times are in microseconds. ``since``: cuts of the time since the focal micro, or ``AUTO``.
     """
 
     hazards: Question
@@ -45,6 +48,7 @@ class ValueQuestion:
     activities: Mapping[str, tuple[int, ...]]
     horizon: int
     at: tuple[int, ...]
+    since: tuple[int, ...] | str
     method: str
     check: bool
     by: str | None
@@ -98,6 +102,7 @@ def ask(
     activity: Step | Sequence[Step],
     occurrences: int,
     at: Sequence[Duration],
+    since: Duration | Sequence[Duration],
     method: str,
     check: bool,
     by: str | None,
@@ -160,6 +165,7 @@ def ask(
         activities=activities,
         horizon=length,
         at=_moments(at, length),
+        since=_since(since, length),
         method=method,
         check=check,
         by=by,
@@ -192,6 +198,28 @@ def _moments(given: Sequence[Duration], horizon: int) -> tuple[int, ...]:
             )
     usual = [days * MICROS_PER_DAY for days in (1, 7, 30, 90)]
     return (*(found or [moment for moment in usual if moment < horizon]), *([horizon] if horizon not in found else []))
+
+
+def _since(given: Duration | Sequence[Duration], horizon: int) -> tuple[int, ...] | str:
+    """Times since the focal micro at which its pull may change; ``AUTO``: to be chosen from the data."""
+    if isinstance(given, str) and given == AUTO:
+        return AUTO
+    if isinstance(given, str | timedelta) or not isinstance(given, Sequence):
+        given = (given,)
+    if AUTO in given:
+        raise ParameterError(f"since={shorten(repr(list(given)))}: 'auto' chooses all cuts. Pass since='auto' alone.")
+    cuts = tuple(to_micros(cut, "since") for cut in given)
+    if any(later <= sooner for sooner, later in pairwise(cuts)):
+        raise ParameterError(
+            f"since={list(map(format_duration, cuts))} must grow, such as ['1D', '7D']: up to a day after the micro, "
+            "up to a week after, later."
+        )
+    if cuts and cuts[-1] >= horizon:
+        raise ParameterError(
+            f"since={format_duration(cuts[-1])!r} lies at or beyond horizon={format_duration(horizon)!r}: what comes "
+            "after it is not in the effect. Choose earlier cuts, a longer horizon, or since='auto'."
+        )
+    return cuts
 
 
 def _with_occurrences(micros: Sequence[Item], occurrences: int) -> tuple[tuple[Item, ...], dict[str, tuple[str, int]]]:

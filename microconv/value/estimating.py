@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from microconv.stats.effects import Effect
 from microconv.stats.intensity_fit import Intensities, intensities
 from microconv.stats.sequential import trials
 from microconv.stats.worth import MeanWorth, mean_worth
+from microconv.value.fading import aged, delays_of, ratios_since
 from microconv.value.positivity import alike_at_risk
 
 if TYPE_CHECKING:
@@ -33,7 +34,16 @@ _AGES, _FEW_AGES = 24, 12  # bins of the doers' ages; fewer where states and att
 _MANY_ROWS = 5_000
 _CHECK_CONTROLS = 100_000  # and control trials, where these are not all users
 
-__all__ = ["MOST_CHECKED", "Fitted", "by_hazard", "by_trials", "checked_share", "estimate_all", "fit"]
+__all__ = [
+    "MOST_CHECKED",
+    "Fitted",
+    "by_hazard",
+    "by_time_since_it",
+    "by_trials",
+    "checked_share",
+    "estimate_all",
+    "fit",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +54,20 @@ class Fitted:
     intensities: Intensities
 
 
-def fit(counted: Counted) -> Fitted:
-    """Fit the rate of everything that can happen."""
+def fit(counted: Counted, since: Mapping[str, Sequence[float]] | None = None) -> Fitted:
+    """Fit the rate of everything that can happen; ``since``: as in ``intensities``."""
     columns = {column.name: column.most for column in counted.layout.columns}
     attributes = list(counted.people.cells.columns)
-    return Fitted(counted, intensities(counted.exposures, columns, attributes))
+    return Fitted(counted, intensities(counted.exposures, columns, attributes, since=since))
+
+
+def by_time_since_it(fitted: Fitted, micro: str, question: ValueQuestion) -> Fitted:
+    """Counted and fitted anew with the time since the micro told apart; as it was where there are no cuts."""
+    delays = delays_of(fitted.counted, micro, question)
+    if not delays:
+        return fitted
+    counted = aged(fitted.counted, fitted.intensities.cuts, micro, delays, question)
+    return fit(counted, {micro: [delay / MICROS_PER_DAY for delay in delays]})
 
 
 def by_hazard(fitted: Fitted, micro: str, question: ValueQuestion, worth: MeanWorth | None) -> Effect:
@@ -67,7 +86,10 @@ def by_hazard(fitted: Fitted, micro: str, question: ValueQuestion, worth: MeanWo
     alike = alike_at_risk(
         fitted.intensities, counted.doers[micro], micro, question.horizon_days, counted.age_limit_days
     )
-    return replace(found, detail={**found.detail, "alike": alike})
+    detail = {**found.detail, "alike": alike}
+    if micro in fitted.intensities.since:
+        detail["since"] = ratios_since(fitted.intensities, micro, question.hazards.confidence)
+    return replace(found, detail=detail)
 
 
 def by_trials(
@@ -115,6 +137,8 @@ def estimate_all(
 ) -> dict[str, Effect]:
     """The effects of the micros in ``fits`` by one method; ``spent`` is what each user paid."""
     if method == "hazard":
+        if question.since:
+            fits = {micro: by_time_since_it(one, micro, question) for micro, one in fits.items()}
         worth = {id(one): _worth(one, paid) for one in {id(one): one for one in fits.values()}.values()}
         return {micro: in_money(by_hazard(one, micro, question, worth[id(one)])) for micro, one in fits.items()}
     part = method != question.method and any(checked_share(one.counted.people.at_risk) < 1 for one in fits.values())

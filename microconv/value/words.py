@@ -119,7 +119,7 @@ def assumptions(said: Said) -> list[str]:
         ),
         (
             "Method hazard: rates of the macro, of other ends and of each micro by interval of time, micros done and "
-            "attributes (one factor each), carried forward from the action in both cases."
+            f"attributes (one factor each), carried forward from the action in both cases. {_since(question)}"
             if question.method == "hazard"
             else "Method trials: doers against users at risk who had not done it, alike in attributes and in micros "
             "done, from the moment of the action on; users who do it later are censored and weighted for."
@@ -132,14 +132,31 @@ def assumptions(said: Said) -> list[str]:
     return found
 
 
+def _since(question: ValueQuestion) -> str:
+    """How the hazard method takes the pull of the micro after the action."""
+    if not question.since:
+        return "The pull of a micro is taken to be the same at all times after it (since= tells it apart)."
+    cuts = (
+        "chosen from the conversions"
+        if isinstance(question.since, str)
+        else ", ".join(format_duration(cut) for cut in question.since)
+    )
+    return f"The pull of the micro in question is told apart by the time since it (cuts: {cuts}; see since)."
+
+
 def warnings_of(said: Said) -> list[str]:
     """All that may mislead, one sentence each."""
     found = list(said.further)
     for row in said.apart.to_dict("records"):
         found.append(
             f"{shorten(row['micro'], 40)}: the two methods disagree (hazard {_points(row['hazard'])}, trials "
-            f"{_points(row['trials'])}). The hazard method takes each micro's pull to be the same at all times and "
-            "for everybody; look at by_time and at segments, and trust neither alone."
+            f"{_points(row['trials'])}). The hazard method takes each micro's pull to be the same "
+            + (
+                "for everybody; look at by_time and at segments, and trust neither alone."
+                if said.question.since
+                else "at all times and for everybody; try since='auto' (does the pull fade?), look at by_time and at "
+                "segments, and trust neither alone."
+            )
             + (
                 f" At the horizon one of them has the information of {row['thinnest']:.1f} users only."
                 if row["thinnest"] < max(said.question.min_cell, 1)
