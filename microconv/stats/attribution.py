@@ -16,7 +16,7 @@ from microconv.stats._curves import z_value
 from microconv.stats.path_bootstrap import part_limits, rank_stability, ranks
 from microconv.stats.path_chain import Chain
 from microconv.stats.resample import poisson_weights, resampled
-from microconv.stats.shapley_values import GAMES, set_credits, set_rate_credits
+from microconv.stats.shapley_values import GAMES, set_credits, set_rate_credits, thin_channels
 
 __all__ = ["OVERLAP", "UNATTRIBUTED", "credited"]
 
@@ -58,7 +58,8 @@ def credited(
     conversions (and value) that were counted: they hold the uncertainty of the division, not of the volume. t intervals
     on the logit scale; where a part can be negative, on its own; the rule of three for a part of 0. In a chain of more
     than 150 states replicates are linear in the weights (infinitesimal jackknife). All NaN where there is one bucket
-    only, as with paths that were aggregated before.
+    only, as with paths that were aggregated before; and in the game ``"rate"`` where a channel has fewer than 10
+    conversions on paths of its own.
 
     Where values below 0 (refunds) leave removal effects on value that add to less than 1, the value is divided as
     the conversions are. Raises ``ParameterError`` for models without sums, and sums that do not add up.
@@ -73,7 +74,9 @@ def credited(
     tables = []
     for model in models:
         divide = _division(sums, model, game, buckets, totals)
-        estimate, drawn = (_complete(divide(part), resampled(part, totals)) for part in (_once(buckets), weights))
+        thin = model == "shapley" and game == "rate" and thin_channels(_sets(sums), len(sums.channels))
+        used = (_once(buckets), weights[:0] if thin else weights)
+        estimate, drawn = (_complete(divide(part), resampled(part, totals)) for part in used)
         _check_total(model, estimate[0], totals.sum(axis=0))
         tables.append(_table(sums.channels, model, estimate[0], drawn, totals.sum(axis=0), len(buckets), confidence))
     empty = pd.DataFrame({name: pd.Series(dtype=object if name in COLUMNS[:2] else float) for name in COLUMNS})
@@ -96,15 +99,12 @@ def _division(sums: PathSums, model: str, game: str, buckets: Whole, totals: Flo
         frame = sums.transitions[order]
         chain = Chain.from_transitions(frame, k, order, _rows(frame, buckets), len(buckets))
         return lambda weights: _normalised(chain.losses(weights), resampled(weights, totals))
-    if model == "shapley" and sums.sets is not None:
-        sets, row = sums.sets, _rows(sums.sets, buckets)
-        if game == "rate":
-            return lambda weights: set_rate_credits(sets, k, row, weights)
-        by_bucket = set_credits(sets, k, row, len(buckets))
-    elif model == "shapley" and game == "conversions" and "linear_unique" in rules:
+    if model == "shapley" and game == "rate":
+        return lambda weights: set_rate_credits(_sets(sums), k, _rows(_sets(sums), buckets), weights)
+    if model == "shapley" and sums.sets is None and "linear_unique" in rules:
         by_bucket = _by_rule(sums, "linear_unique", buckets)  # the same division, by its closed form
     elif model == "shapley":
-        raise ParameterError("model='shapley' needs the sets of channels on paths, which were not counted.")
+        by_bucket = set_credits(_sets(sums), k, _rows(_sets(sums), buckets), len(buckets))
     elif model in rules:
         by_bucket = _by_rule(sums, model, buckets)
     else:
@@ -113,6 +113,12 @@ def _division(sums: PathSums, model: str, game: str, buckets: Whole, totals: Flo
         touched = totals[:, :2] - totals[:, 2:]
         by_bucket = np.concatenate([by_bucket, touched[:, None] - by_bucket.sum(axis=1, keepdims=True)], axis=1)
     return lambda weights: resampled(weights, by_bucket)
+
+
+def _sets(sums: PathSums) -> pd.DataFrame:
+    if sums.sets is None:
+        raise ParameterError("model='shapley' needs the sets of channels on paths, which were not counted.")
+    return sums.sets
 
 
 def _by_rule(sums: PathSums, rule: str, buckets: Whole) -> Floats:

@@ -12,13 +12,14 @@ import pandas as pd
 from microconv.errors import ParameterError, shorten, unknown_name
 from microconv.stats.path_chain import channel_names
 
-__all__ = ["MOST_CHANNELS", "set_credits", "set_rate_credits", "shapley"]
+__all__ = ["FEWEST", "MOST_CHANNELS", "set_credits", "set_rate_credits", "shapley", "thin_channels"]
 
 Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
 
 GAMES = ("conversions", "rate")
 MOST_CHANNELS = 16  # a game by rate has a worth for each set of channels: 65,536
+FEWEST = 10  # conversions of a channel on its own, below which its rate has no interval worth the name
 _BITS = 62
 _AMOUNTS = ("conversions", "value", "nulls")
 _CHUNK = 4_000_000  # numbers that are held at once while replicates are divided
@@ -101,6 +102,16 @@ def set_rate_credits(sets: pd.DataFrame, channels: int, row: Whole, weights: Flo
         worth = np.divide(within[:2], paths, out=np.zeros_like(within[:2]), where=paths > 0) * paths[:, -1:]
         found[begin : begin + step, seen] = np.moveaxis(worth @ marginal, 0, -1)
     return found
+
+
+def thin_channels(sets: pd.DataFrame, channels: int) -> list[int]:
+    """The channels (from 0) of which fewer than ``FEWEST`` conversions come on paths with no other channel: the rates
+    that the game of rates rests on are then hardly known, and replicates show too little of that.
+    """
+    members, amounts = _checked(sets, channels)
+    own = [amounts[members == 1 << channel, 0].sum() for channel in range(channels)]
+    seen = [bool((members >> channel & 1).any()) for channel in range(channels)]
+    return [channel for channel in range(channels) if seen[channel] and own[channel] < FEWEST]
 
 
 def _over_subsets(counts: Floats) -> Floats:

@@ -202,10 +202,24 @@ def test_overlap_is_below_zero_with_its_interval() -> None:
 
 def test_a_game_by_rate_can_take_away_and_its_interval_goes_below_zero() -> None:
     paths = [(("A",), 1, 10, 1, i) for i in range(100)] + [(("A", "B"), int(i % 9 == 0), 0, 3, i) for i in range(100)]
+    paths += [(("B",), int(i % 9 == 0), 0, 9, i) for i in range(100)]
     table = stats.credited(path_sums(paths, ABC), ["shapley"], game="rate").set_index("channel")
     row = table.loc["B"]
     assert row["ci_low"] < row["conversions"] < row["ci_high"] < 0
-    assert table["conversions"].sum() == pytest.approx(100 + 12)
+    assert table["conversions"].sum() == pytest.approx(100 + 12 + 12)
+
+
+def test_a_game_by_rate_has_no_interval_where_a_channel_has_few_conversions_of_its_own() -> None:
+    paths: list[Path] = [((name,), 1, 10, 1, i) for name in "AB" for i in range(50)]
+    few, enough = ([*paths, *((("C",), 1, 10, 1, i) for i in range(n))] for n in (9, 10))
+    columns = ["ci_low", "ci_high", "rank_stability"]
+    for rows, missing in ((few, 3), (enough, 0)):
+        table = stats.credited(path_sums(rows, ABC), ["linear", "shapley"], game="rate", replicates=100)
+        table = table[table["channel"] != UNATTRIBUTED].set_index("model")
+        assert table.loc["shapley", columns].isna().all(axis=1).sum() == missing
+        assert table.loc["linear", columns].notna().all(axis=None)
+    # A channel that nobody met plays no part in it.
+    assert stats.credited(path_sums(paths, ABC), ["shapley"], game="rate")["ci_low"].notna().all()
 
 
 def test_without_sets_the_game_of_conversions_is_linear_by_channel() -> None:
