@@ -199,6 +199,9 @@ def _check_value(name: str, value: Any) -> None:
         raise ParameterError(f"occurrences={value!r} must be a whole number, 1 or more.")
     elif name in ("events", "output_dir", "origin") and not str(value).strip():
         raise ParameterError(f"{name} is empty. See the comment beside it for what it may be.")
+    elif name == "since":
+        for cut in value if list(value) != ["auto"] else []:
+            to_micros(cut, "since")
     elif name in ("steps", "optional", "exclude", "competing", "micros", "activity"):
         for item in value:
             if not (isinstance(item, str) and item) and not isinstance(item, Mapping) and not _is_number(name, item):

@@ -202,10 +202,10 @@ def _moments(given: Sequence[Duration], horizon: int) -> tuple[int, ...]:
 
 def _since(given: Duration | Sequence[Duration], horizon: int) -> tuple[int, ...] | str:
     """Times since the focal micro at which its pull may change; ``AUTO``: to be chosen from the data."""
-    if isinstance(given, str) and given == AUTO:
-        return AUTO
     if isinstance(given, str | timedelta) or not isinstance(given, Sequence):
         given = (given,)
+    if list(given) == [AUTO]:
+        return AUTO
     if AUTO in given:
         raise ParameterError(f"since={shorten(repr(list(given)))}: 'auto' chooses all cuts. Pass since='auto' alone.")
     cuts = tuple(to_micros(cut, "since") for cut in given)

@@ -219,6 +219,7 @@ def test_an_installed_package_finds_its_own_notebooks(tmp_path: Path, monkeypatc
         ({"rates": {"USD": 0}}, "rates: 'USD' is 0"),
         ({"occurrences": 0}, "occurrences=0 must be"),
         ({"method": "hazrd"}, "Did you mean 'hazard'"),
+        ({"since": ["7"]}, "since='7' is not a duration"),
         ({"activity": ["visit"]}, "activity: Unknown plan item or event 'visit'. Did you mean 'visits'"),
         ({"refunds": "purchases"}, "refunds: .*Did you mean 'purchase'"),
     ],
