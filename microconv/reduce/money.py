@@ -114,6 +114,11 @@ class Account:
     def _of(self, fate: str, column: str) -> int:
         return int(self.frame.loc[self.frame["fate"] == fate, column].sum())
 
+    @property
+    def empty(self) -> bool:
+        """Whether there are payments, and none that has a value."""
+        return len(self.by_currency) == 0 and self._of(NO_VALUE, "events") > 0
+
     def notes(self) -> list[str]:
         """What a reader must know of the money: what is missing, left out, converted or still to come."""
         unit = self.currency or "units"

@@ -10,7 +10,7 @@ import pandas as pd
 from microconv.errors import ParameterError, unknown_name
 from microconv.stats._curves import Floats
 from microconv.stats._log_linear import fit_log_linear
-from microconv.stats.intensity_fit import PRIOR_SD, Intensities, cell_terms, state_terms
+from microconv.stats.intensity_fit import PRIOR_SD, Grid, Intensities, cell_terms, state_terms
 
 __all__ = ["MeanWorth", "mean_worth"]
 
@@ -20,7 +20,9 @@ class MeanWorth:
     """The mean revenue of a conversion: ``mean`` by (cell, state) of the intensities' grid.
 
     Log-linear: a constant, then the terms ``by_state`` (states, terms) and ``by_cell`` (cells, terms); ``covariance``
-    is of these parameters, robust. ``table``: ``term, coef, se, ratio``.
+    is of these parameters, robust. ``table``: ``term, coef, se, ratio``. ``below_zero``: levels (``column=level``) in
+    which conversions cost more than they bring (refunds), whose mean no product of ratios can be: read as next to
+    nothing.
     """
 
     mean: Floats
@@ -28,6 +30,7 @@ class MeanWorth:
     by_cell: Floats = field(repr=False)
     covariance: Floats = field(repr=False)
     table: pd.DataFrame
+    below_zero: tuple[str, ...] = ()
 
 
 def mean_worth(sums: pd.DataFrame, fitted: Intensities, *, prior_sd: float = PRIOR_SD) -> MeanWorth:
@@ -40,6 +43,8 @@ def mean_worth(sums: pd.DataFrame, fitted: Intensities, *, prior_sd: float = PRI
     The mean is a product of ratios, one for each level of each column and attribute, fitted as a Poisson regression of
     money on conversions, which asks nothing of the spread of orders; errors are robust, from the squares. ``prior_sd``
     keeps ratios finite as in ``intensities``. Revenue of zero or less in all has no ratios: the mean is one for all.
+    Nor has a level that brings less than zero: its money counts as zero, and all means are scaled so that they sum to
+    the whole.
 
     Raises ``ParameterError`` on missing columns. Wooldridge (1999), quasi-likelihood.
     """
@@ -60,6 +65,7 @@ def mean_worth(sums: pd.DataFrame, fitted: Intensities, *, prior_sd: float = PRI
     values, covariance = np.full((len(grid.cells), grid.states), mean), np.zeros((1 + x.shape[1],) * 2)
     if mean <= 0:
         return MeanWorth(values, by_state, by_cell, covariance, _table([], np.zeros(0), np.zeros(0)))
+    money, squares, below = _not_below_zero(rows, grid, money, squares)
     fit = fit_log_linear((money / mean)[:, None], many[:, None], x, 1 / prior_sd**2)
     split = by_state.shape[1]
     eta = (by_cell @ fit.coef[split:])[:, None] + by_state @ fit.coef[:split] + fit.intercept[0]
@@ -71,7 +77,27 @@ def mean_worth(sums: pd.DataFrame, fitted: Intensities, *, prior_sd: float = PRI
     scales = np.concatenate([np.ones(split), scale])
     # A level without any conversion (before a checkout) has no variance, and rounding may take it below zero.
     se = np.sqrt(np.maximum(np.diag(covariance)[1:], 0.0)) / scales
-    return MeanWorth(values, by_state, by_cell, covariance, _table([*terms, *more], fit.coef / scales, se))
+    return MeanWorth(values, by_state, by_cell, covariance, _table([*terms, *more], fit.coef / scales, se), below)
+
+
+def _not_below_zero(
+    rows: pd.DataFrame, grid: Grid, money: Floats, squares: Floats
+) -> tuple[Floats, Floats, tuple[str, ...]]:
+    """The money (and squares) of each row with every level's sum at zero or above, and the levels that were below.
+
+    Where a level's sum is negative the likelihood climbs for ever as its ratio goes to zero.
+    """
+    whole, named, below = money.sum(), [*grid.columns, *grid.cells.columns], dict[str, None]()
+    levels = {f"{name}={level}": rows[name].to_numpy() == level for name in named for level in rows[name].unique()}
+    money = money.copy()
+    while found := [name for name, here in levels.items() if money[here].sum() < 0]:
+        for name in found:
+            money[levels[name]] = 0.0
+            below[name] = None
+    if below:
+        scale = whole / money.sum()
+        money, squares = money * scale, np.where(money == 0, 0.0, squares * scale**2)
+    return money, squares, tuple(below)
 
 
 def _table(terms: list[str], coef: Floats, se: Floats) -> pd.DataFrame:

@@ -82,7 +82,7 @@ def micro_value(
       effect is asked for: cuts of the time since it, within the horizon (``["1D", "7D"]``), or ``"auto"``: chosen from
       the conversions (none where these are few). Default: one factor at all times. ``.since`` has the ratios. The
       trials method needs none: it goes by the time since the action. Fits anew for each micro.
-    * ``by``: an attribute at entry; ``.segments`` has the effect in each of its levels, shrunken and tested.
+    * ``by``: an attribute at entry of at most 12 levels; ``.segments`` has the effect in each, shrunken and tested.
       ``occurrences``: up to which occurrence a micro counts as one of its own (``"video #2"``), among users who did it
       so often before. ``at``: times after the action at which ``.by_time`` reads the effect (default: 1D, 7D, 30D ...).
     * Money is the plan's ``value`` column of the macro (or ``value``, in ``currency``), less ``refunds`` (events whose
@@ -108,6 +108,10 @@ def micro_value(
     that the log does not show must go with both the micro and the macro to explain the effect, or its interval, away),
     ``label`` (``predictive``: nothing adjusted for; ``adjusted``; ``structural``: every conversion passes it;
     ``not estimated``), ``why``, ``left_out``.
+
+    ``naive_lift`` is not ``incremental`` made too large: converters leave early, and have less time to do anything, so
+    that it may be below zero for a micro that adds, while ``naive_bias`` is nearly always above. Neither corrects the
+    other.
 
     ``.methods``: both side by side. ``.by_time``: how the effect builds up. ``.sensitivity`` and ``.strengths``:
     what a hidden trait would have to be, in words, and what is left of the effect beside one of a given strength.

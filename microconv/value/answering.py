@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from microconv.errors import ParameterError
+from microconv.errors import ParameterError, shorten
 from microconv.reduce.bands import banded
 from microconv.reduce.entrants import People, people
 from microconv.reduce.money import CENTS
@@ -85,7 +85,9 @@ def answer(
     known = {name: effects[question.method][name] for name in table.loc[table["incremental"].notna(), "micro"]}
     apart = disagreeing(methods[methods["micro"].isin(list(known))] if len(methods) else methods)
     money = paid.account.currency if paid is not None else ""
-    further = _further(users, paid, everything, outside)
+    further = _further(users, paid, everything, outside) + _below_zero(effects.get("hazard", {}))
+    if paid is None and _names_money(question, terms):
+        further.append("No payment has a value: there are chances only, and no money.")
     further += said_of_later(question.items[: len(question.micros)])
     for fitted in {id(one): one for one in fits.values()}.values():
         names = [name for name in question.micros if name in fitted.counted.layout.names]
@@ -101,7 +103,6 @@ def answer(
         "strengths": strengths(known, shared.confidence),
         "support": _support(effects.get("trials", {})),
         "naive_counts": naive_table(found),
-        "next_steps": next_steps(table),
     }
     if credited is not None and everything is not None:
         extra |= {"credited": credited, "revenue": everything.account.frame}
@@ -113,6 +114,7 @@ def answer(
     if (checked := _checked(log, users, question, checks)) is not None:
         extra["checks"] = checked
         further += said_of(checked)
+    extra["next_steps"] = next_steps(table, checked)
     if checks.nudge is not None:
         extra["encouragement"], extra["arms"], sayings = by_encouragement(log, question, checks.nudge, paid)
         further += sayings
@@ -140,15 +142,33 @@ def _checked(log: EventLog, users: People, question: ValueQuestion, checks: Chec
 
 def _payments(log: EventLog, question: ValueQuestion, terms: PaymentTerms) -> tuple[Payments | None, Payments | None]:
     """The money of a conversion as the caller wants it counted, and all the money there is, which is divided; None
-    where neither the plan nor the caller says which column holds it.
+    where neither the plan nor the caller says which column holds it, and where no payment has a value.
     """
-    target = question.hazards.rule.target
-    if terms.value is None and getattr(target, "value", None) is None:
+    if not _names_money(question, terms):
         return None, None
+    target = question.hazards.rule.target
     asked = terms.checked(log)
     paid = payments(log, target, asked)
+    if paid.account.empty:
+        return None, None
     whole = replace(asked, revenue="all", within=None)
     return paid, paid if whole == asked else payments(log, target, whole)
+
+
+def _names_money(question: ValueQuestion, terms: PaymentTerms) -> bool:
+    return terms.value is not None or getattr(question.hazards.rule.target, "value", None) is not None
+
+
+def _below_zero(effects: Mapping[str, Effect]) -> list[str]:
+    """Where the hazard method's means of money cannot be what they are."""
+    levels = dict.fromkeys(level for effect in effects.values() for level in effect.detail.get("below_zero", ()))
+    if not levels:
+        return []
+    return [
+        f"Conversions with {', '.join(shorten(level, 40) for level in levels)} cost more in refunds than they brought; "
+        "the hazard method reads such money as next to nothing, so that values there are too high. method='trials' "
+        "counts it as it is."
+    ]
 
 
 def _fits(users: People, question: ValueQuestion) -> tuple[dict[str, Fitted], dict[str, Naive]]:
@@ -197,16 +217,16 @@ def _further(users: People, paid: Payments | None, everything: Payments | None, 
     if paid is not None and everything is not None:
         said += everything.account.notes()
         if paid is not everything and everything.account.cents != paid.account.cents:
-            part = paid.account.cents / everything.account.cents if everything.account.cents else np.nan
+            part, whole = (f"{one.account.cents / CENTS:,.2f} {one.account.currency}" for one in (paid, everything))
             said.append(
-                f"naive_value and incremental_value count {part:.0%} of the revenue: what each user pays at the first "
-                "conversion (revenue='all': everything after it as well, as far as it was observed). credited_value "
-                "divides all of it."
+                f"naive_value and incremental_value count {part.strip()}: what each user pays at the first conversion, "
+                "less its refunds (revenue='all': what comes after it as well, as far as it was observed). "
+                f"credited_value divides all {whole.strip()}."
             )
     if outside:
         said.append(
             f"{outside:,.2f} {paid.account.currency if paid is not None else ''} of the revenue came from users whose "
-            f"journey had ended otherwise before they bought; it stands in {NO_MICRO}."
+            f"journey had ended otherwise before they bought, or who are left out; it stands in {NO_MICRO}."
         )
     return said
 

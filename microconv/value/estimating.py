@@ -140,7 +140,13 @@ def estimate_all(
         if question.since:
             fits = {micro: by_time_since_it(one, micro, question) for micro, one in fits.items()}
         worth = {id(one): _worth(one, paid) for one in {id(one): one for one in fits.values()}.values()}
-        return {micro: in_money(by_hazard(one, micro, question, worth[id(one)])) for micro, one in fits.items()}
+        found = {micro: in_money(by_hazard(one, micro, question, worth[id(one)])) for micro, one in fits.items()}
+        return {
+            micro: replace(effect, detail={**effect.detail, "below_zero": money.below_zero})
+            if (money := worth[id(fits[micro])]) is not None
+            else effect
+            for micro, effect in found.items()
+        }
     part = method != question.method and any(checked_share(one.counted.people.at_risk) < 1 for one in fits.values())
     controls = min(question.max_controls, _CHECK_CONTROLS) if part else question.max_controls
     marked: dict[int, ir.Table] = {}

@@ -29,7 +29,7 @@ _NEEDED = ("micro", "users", "credited_value", "incremental_value", "value_ci_lo
 # Google Ads API, ValueRuleDeviceType and ValueRuleGeoLocationCondition: the attributes that a rule can be about.
 _DEVICES = {"mobile": "MOBILE", "desktop": "DESKTOP", "tablet": "TABLET"}
 _PLACES = ("country", "region", "city")
-# Meta Pixel, "Conversion tracking": the name of a custom event.
+# Our caution: no page of Meta that we could read again states how long the name of a custom event may be.
 _LONGEST_EVENT = 50
 
 
@@ -60,8 +60,8 @@ def export_values(
     ``min_cell`` users are left out; in the books they share a row.
 
     Of the result's other frames, ``segments`` is read for value rules (``micro``, the attribute ``parameters["by"]``,
-    ``users``, ``shrunk_value`` or else ``incremental_value``), ``credited`` and ``money`` for the books: what was paid
-    outside of journeys to the target has a row of its own there.
+    ``users``, ``shrunk_value`` or else ``incremental_value``), ``credited`` and ``revenue`` for the books: they must
+    agree with the rows, to the cent.
 
     Raises ``ParameterError`` for a result without money, for names and currencies that a platform refuses, and where
     parts do not sum to the revenue.
@@ -256,7 +256,7 @@ def _finance(result: Result, folder: str | os.PathLike[str], unit: str, min_cell
 
 def _outside(result: Result, cents: int) -> list[tuple[str, int]]:
     """The money of payments that no journey to the target holds (another end came first), where the account says so."""
-    credited, account = result.extra.get("credited"), result.extra.get("money")
+    credited, account = result.extra.get("credited"), result.extra.get("revenue")
     if credited is None or account is None:
         return []
     divided = sum(to_cents(part) for part in credited["credited_value"])

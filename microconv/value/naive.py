@@ -17,6 +17,7 @@ __all__ = ["Naive", "naive", "naive_table"]
 
 # A step on the way: hardly a conversion comes without it ...
 _WITHOUT = 0.01
+_SELDOM = 0.05  # ... or seldom, where the log misses some of it ...
 # ... though many would, if it made no difference; ten times as many, and five: chance alone leaves none of five in 1 of
 # 150.
 _EXPECTED, _LEAST = 10, 5
@@ -49,9 +50,17 @@ class Naive:
     @property
     def structural(self) -> bool:
         """Whether (nearly) every conversion comes after it, as after a checkout."""
+        return self._few_without(_WITHOUT)
+
+    @property
+    def nearly_structural(self) -> bool:
+        """Whether it may be such a step, missing from the log now and then."""
+        return not self.structural and self._few_without(_SELDOM)
+
+    def _few_without(self, share: float) -> bool:
         events = self.followed + self.others_converted
         many = self.expected_without >= _EXPECTED * self.others_converted + _LEAST
-        return events > 0 and many and self.others_converted <= _WITHOUT * events
+        return events > 0 and many and self.others_converted <= share * events
 
     @property
     def universal(self) -> bool:

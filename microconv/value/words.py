@@ -79,6 +79,8 @@ def meaning(said: Said) -> str:
             f"A {name} adds most: among users who did it the chance of {target} within {said.horizon} is higher by "
             f"{_effect(said, best)} than had they never done it."
         )
+        if said.has_value and not best["value_ci_low"] > 0:
+            text += " In money nothing is shown."
     else:
         text = (
             f"No micro-conversion is shown to add to {target}. At most, by {name}, the chance within {said.horizon} "
@@ -176,32 +178,63 @@ def warnings_of(said: Said) -> list[str]:
                 f"{shorten(row['micro'], 40)}: {row['left_out']:.0%} of its doers are left out, because they acted too "
                 f"late to be observed for {said.horizon}, or nobody like them did not do it."
             )
+    for name in said.estimated["micro"]:
+        one = said.naive[name]
+        if one.nearly_structural:
+            found.append(
+                f"{shorten(name, 40)}: only {one.others_converted:,} of {one.followed + one.others_converted:,} "
+                f"conversions come without it. If it is a step on the way to {shorten(said.target, 40)} that is not "
+                "always recorded, its effect says nothing."
+            )
     for name in said.credited.loc[said.credited["ci_high"] < 0, "micro"]:
         found.append(
-            f"{shorten(name, 40)} is credited a negative value: users who did it bought more slowly, so that its share "
-            "of the revenue is below zero, and not by chance."
+            f"{shorten(name, 40)} is credited a negative value, and not by chance: users who did it bought more "
+            "slowly, or more was refunded to them than they had paid."
         )
     return found
 
 
-def next_steps(table: pd.DataFrame) -> pd.DataFrame:
-    """What to do next in plain words, one row per micro: ``micro, next_step``."""
+def next_steps(table: pd.DataFrame, checks: pd.DataFrame | None = None) -> pd.DataFrame:
+    """What to do next in plain words, one row per micro: ``micro, next_step``. ``checks``: as in the result."""
+    placebo = (
+        checks[checks["check"].eq("placebo") & checks["clear_of_zero"].eq(True)] if checks is not None else table[:0]
+    )
+    seems = float(placebo["incremental"].max()) if len(placebo) else 0.0
     rows = []
     for row in table[table["micro"] != NO_MICRO].to_dict("records"):
-        rows.append({"micro": row["micro"], "next_step": _next(row)})
+        rows.append({"micro": row["micro"], "next_step": _next(row, seems)})
     return pd.DataFrame(rows, columns=["micro", "next_step"])
 
 
-def _next(row: Mapping[Any, Any]) -> str:
-    numbers = {name: float(row[name]) for name in ("incremental", "ci_low", "ci_high", "e_value_limit")}
+def _next(row: Mapping[Any, Any], placebo: float) -> str:
+    """``placebo``: what a micro without any effect seems to add."""
+    names = ("incremental", "ci_low", "ci_high", "e_value_limit", "value_ci_low", "value_ci_high")
+    numbers = {name: float(row[name]) for name in names}
     if row["label"] == STRUCTURAL:
         return "Remove obstacles on the way to it; do not bid on it as if it caused purchases."
     if not np.isfinite(numbers["incremental"]):
         return f"Nothing can be decided from this log: {row['why']}."
-    if numbers["ci_low"] > 0:
-        sure = "An experiment would make it certain" if numbers["e_value_limit"] < 1.5 else "Fairly robust"
-        hidden = f"a hidden trait would have to raise both by {numbers['e_value_limit']:.2f} to explain it away"
-        return f"Worth promoting. {sure}: {hidden}."
     if numbers["ci_high"] < 0:
         return "Goes with fewer conversions: find out whether it distracts before promoting it."
-    return "Do not pay for it on its own account: no effect can be told from zero."
+    if numbers["ci_low"] <= 0:
+        return "Do not pay for it on its own account: no effect can be told from zero."
+    if placebo >= numbers["ci_low"]:
+        return (
+            "Do not promote it on this evidence: a placebo seems to add about as much. Name prior activity in "
+            "activity=, or run an experiment."
+        )
+    if numbers["value_ci_high"] < 0:
+        return "Goes with more conversions, but less money: look at refunds and at the size of orders first."
+    if numbers["value_ci_low"] <= 0:
+        return "Promote it for conversions at most: that it brings money is not shown."
+    hidden = (
+        f"a trait that the log does not show would have to go with both the micro and the macro by risk ratios of "
+        f"{numbers['e_value_limit']:.2f} each to explain it away"
+    )
+    if row["label"] == "predictive":
+        return (
+            "Promising, but adjusted for nothing: name attributes in adjust= and prior activity in activity= first; "
+            f"{hidden}."
+        )
+    sure = "An experiment would make it certain" if numbers["e_value_limit"] < 1.5 else "Fairly robust"
+    return f"Worth promoting. {sure}: {hidden}."

@@ -143,7 +143,7 @@ def test_the_books_sum_to_the_revenue_and_hide_small_groups(tmp_path: Path) -> N
         {"micro": [r["micro"] for r in ROWS], "credited_value": [r["credited_value"] for r in ROWS]}
     )
     money = pd.DataFrame({"fate": ["counted", "after the window"], "cents": [REVENUE + 2_500, 77]})
-    done = export_values(result(extra={"credited": credited, "money": money}), tmp_path, to="finance")
+    done = export_values(result(extra={"credited": credited, "revenue": money}), tmp_path, to="finance")
     table = lines(done.files[0])
     assert [line["micro"] for line in table] == [
         "signup", "cart", "share", "checkout", "(no micro)", "(micros of few users)", "(outside the journeys)",
@@ -163,7 +163,7 @@ def test_books_that_do_not_add_up_are_refused(tmp_path: Path) -> None:
     credited = pd.DataFrame({"credited_value": [REVENUE / 100 + 0.01]})
     money = pd.DataFrame({"fate": ["counted"], "cents": [REVENUE + 1]})
     with pytest.raises(ParameterError, match=r"sum to 10000\.00, but 10000\.01 was divided"):
-        export_values(result(extra={"credited": credited, "money": money}), tmp_path, to="finance")
+        export_values(result(extra={"credited": credited, "revenue": money}), tmp_path, to="finance")
     assert not list(tmp_path.iterdir())
 
 

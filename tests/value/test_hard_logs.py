@@ -1,0 +1,240 @@
+"""mc.micro_value on logs that are hard on it: other ends that compete, refunds above purchases, missing prices,
+steps that the log misses now and then; against closed forms and plain sums.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+import microconv as mc
+from microconv.log import EventLog
+from microconv.value.words import next_steps
+
+mpl.use("Agg")
+START = pd.Timestamp("2026-01-01", tz="UTC")
+BUY: dict[str, Any] = {"name": "buy", "event": "buy", "value": "value", "currency": "EUR"}
+
+
+def log_of(frame: pd.DataFrame, **plan: Any) -> EventLog:
+    """A frame whose ``day`` is the time; its macro is ``buy``, its micro is ``video`` where nothing else is said."""
+    plan = {"macros": [BUY], "micros": [{"name": "video", "event": "video"}], "horizon": "10D"} | plan
+    timed = frame.assign(time=START + pd.to_timedelta(frame["day"], unit="D")).drop(columns="day")
+    return mc.read_events(timed, plan=mc.Plan(**plan), observed_until=START + pd.Timedelta("60D"))
+
+
+# Other ends ----------------------------------------------------------------------------------------------------------
+
+
+def rivals(n: int = 4_000, seed: int = 1, after: bool = True) -> pd.DataFrame:
+    """Buying and leaving at constant rates of .05 a day each, after the video .10 and .08. ``after``: with what users
+    do once their journey is over, purchases of others in their name included.
+    """
+    rng = np.random.default_rng(seed)
+    rows: list[tuple[str, float, str, float | None]] = []
+    for i in range(n):
+        user, entry = f"u{i:05d}", rng.uniform(0, 30)
+        video, buy, leave = rng.exponential(10), rng.exponential(20), rng.exponential(20)
+        if min(buy, leave) > video:
+            buy, leave = video + rng.exponential(10), video + rng.exponential(12.5)
+        end = min(buy, leave)
+        rows += [(user, entry, "open", None), (user, entry + end, *(("buy", 10.0) if buy < leave else ("leave", None)))]
+        if video < end or after:
+            rows.append((user, entry + video, "video", None))
+        if after:
+            rows += [(user, entry + end + 0.5, "video", None), (user, entry + end + 1, "leave", None)]
+            rows += [(user, entry + end + 2, "buy", 77.0)] if leave < buy else []
+    return pd.DataFrame(rows, columns=["user_id", "day", "event", "value"]).query("day < 60")
+
+
+def risk(buy: float, leave: float, days: float) -> float:
+    """The chance of buying within some days where both ends come at constant rates."""
+    return buy / (buy + leave) * (1 - np.exp(-(buy + leave) * days))
+
+
+def test_competing_ends_take_their_share_of_both_arms() -> None:
+    found = mc.micro_value(log_of(rivals(), competing=["leave"]))
+    methods = found.methods.set_index("method")
+    for method in ("hazard", "trials"):
+        row = methods.loc[method]
+        assert row["chance_done"] == pytest.approx(risk(0.10, 0.08, 10), abs=3.3 * row["se"])
+        assert row["chance_never"] == pytest.approx(risk(0.05, 0.05, 10), abs=3.3 * row["se"])
+        truth = risk(0.10, 0.08, 10) - risk(0.05, 0.05, 10)
+        assert row["ci_low"] < truth < row["ci_high"]
+        # One less the survival of purchases alone would say 24 points.
+        assert row["ci_high"] < (1 - np.exp(-1.0)) - (1 - np.exp(-0.5))
+
+
+def test_what_users_do_after_an_end_never_counts() -> None:
+    """But for the money, which is earned and stands in (no micro)."""
+    noisy = mc.micro_value(log_of(rivals(1_500), competing=["leave"]))
+    clean = mc.micro_value(log_of(rivals(1_500, after=False)), competing=["leave"])
+    money = ["credited_value"]
+    pd.testing.assert_frame_equal(noisy.table.drop(columns=money), clean.table.drop(columns=money))
+    pd.testing.assert_frame_equal(noisy.methods, clean.methods)
+    pd.testing.assert_frame_equal(noisy.naive_counts, clean.naive_counts)
+    more = noisy.table["credited_value"] - clean.table["credited_value"]
+    late = rivals(1_500).query("event == 'buy' and value == 77")["value"].sum()
+    assert more.tolist() == pytest.approx([0.0, late])
+
+
+# Money ---------------------------------------------------------------------------------------------------------------
+
+
+def shop(currencies: tuple[str, ...] = ("EUR",), times: float = 3.0) -> pd.DataFrame:
+    """Several purchases of a user, refunds weeks later (``times`` what was paid), at once, and before any purchase."""
+    rng = np.random.default_rng(2)
+    rows: list[tuple[str, float, str, float | None, str | None]] = []
+    for i in range(300):
+        user, watched, late = f"u{i:03d}", i % 2 == 0, i / 3_000
+        rows.append((user, 0.0, "open", None, None))
+        if i % 7 == 3:
+            rows.append((user, 0.2, "refund", 3.33, "EUR"))
+        if watched:
+            rows.append((user, 1 + late, "video", None, None))
+        if i % 5 == 1:
+            rows.append((user, 0.5 + late, "cart", None, None))
+        if i % 3 < (2 if watched else 1):
+            day, paid, code = (
+                2 + (i % 7) / 2 + late,
+                round(float(rng.uniform(1, 50)), 2),
+                currencies[i // 6 % len(currencies)],
+            )
+            rows.append((user, day, "buy", paid, code))
+            rows += [(user, day + 20, "buy", 7.77, code)] if i % 4 == 0 else []
+            rows += [(user, day + 25, "refund", round(times * paid, 2), code)] if i % 6 == 0 else []
+            rows += [(user, day, "refund", 0.01, code)] if i % 9 == 1 else []
+    return pd.DataFrame(rows, columns=["user_id", "day", "event", "value", "currency"])
+
+
+def revenue(frame: pd.DataFrame, rates: dict[str, float], margin: float, discount_rate: float) -> float:
+    """The plain sum of what is paid from each user's first purchase on, each payment rounded to cents."""
+    first = frame["user_id"].map(frame[frame["event"] == "buy"].groupby("user_id")["day"].min())
+    counts = frame["event"].isin(["buy", "refund"]) & (frame["day"] >= first)
+    signed = frame["value"].where(frame["event"] != "refund", -frame["value"])
+    factor = 100 * frame["currency"].str.strip().str.upper().map(rates) * margin
+    cents = (signed * factor / (1 + discount_rate) ** ((frame["day"] - first) / 365.25))[counts]
+    return float((np.sign(cents) * np.floor(cents.abs() + 0.5)).sum() / 100)  # half a cent goes away from zero
+
+
+@pytest.mark.parametrize(
+    ("currencies", "given"),
+    [
+        (("EUR",), {}),
+        (("EUR",), {"revenue": "all"}),
+        (("EUR",), {"revenue": "all", "revenue_within": "21D"}),
+        (("EUR",), {"revenue": "all", "margin": 0.37, "discount_rate": 0.25}),
+        (("eur", " EUR", "Usd"), {"rates": {"USD": 0.9}, "discount_rate": 0.1}),
+    ],
+)
+@pytest.mark.parametrize("times", [0.5, 3.0])
+def test_credited_value_is_the_plain_sum_to_the_cent(
+    currencies: tuple[str, ...], given: dict[str, Any], times: float
+) -> None:
+    frame = shop(currencies, times)
+    log = log_of(frame, micros=[{"name": "video", "event": "video"}, {"name": "cart", "event": "cart"}])
+    found = mc.micro_value(log, refunds="refund", check=False, **given)
+    rates = {"EUR": 1.0} | given.get("rates", {})
+    plain = revenue(frame, rates, given.get("margin", 1.0), given.get("discount_rate", 0.0))
+    assert round(found.table["credited_value"].sum() * 100) == round(plain * 100)
+    assert found.table["credited_value"].sum() == pytest.approx(plain, abs=1e-6)
+
+
+def test_where_refunds_exceed_purchases_it_is_said(tmp_path: Any) -> None:
+    """Users of the video have three times their purchase refunded, and bring less than nothing."""
+    found = mc.micro_value(log_of(shop()), refunds="refund", revenue="all")
+    (said,) = (warning for warning in found.warnings if "cost more in refunds" in warning)
+    assert "video=1" in said
+    assert "method='trials'" in said
+    methods = found.methods.set_index("method")
+    assert methods.loc["trials", "incremental_value"] < methods.loc["hazard", "incremental_value"] < 0
+    assert found.meaning.count("In money nothing is shown.") == 1
+    assert "Worth promoting" not in found.next_steps["next_step"].iloc[0]
+    (books,) = mc.export_values(found, tmp_path, to="finance").files
+    written = pd.read_csv(books)["credited_value"]
+    assert round(written.sum() * 100) == round(found.table["credited_value"].sum() * 100)
+
+
+def test_prices_that_are_all_missing_are_no_money(tmp_path: Any) -> None:
+    frame = shop().query("event != 'refund'").assign(value=np.nan)
+    found = mc.micro_value(log_of(frame), check=False)
+    money = ["naive_value", "naive_bias", "credited_value", "incremental_value", "value_ci_low", "value_ci_high"]
+    assert found.table["micro"].tolist() == ["video"]
+    assert found.table[money].isna().all().all()
+    assert "No payment has a value: there are chances only, and no money." in found.warnings
+    assert "worth" not in found.meaning
+    assert "EUR" not in found.meaning
+    assert found.plot() is not None
+    for to in ("goals", "finance", "google_ads", "meta"):
+        with pytest.raises(mc.ParameterError):
+            mc.export_values(found, tmp_path, to=to, currency="EUR")
+
+
+def test_some_missing_prices_count_as_none_and_are_told() -> None:
+    frame = shop(times=0.5)
+    blank = (frame["event"] == "buy") & (frame["user_id"] < "u100")
+    found = mc.micro_value(log_of(frame.assign(value=frame["value"].mask(blank))), check=False)
+    assert any(f"{blank.sum()} payments without a value" in warning for warning in found.warnings)
+    assert found.table["credited_value"].notna().all()
+
+
+# Words ---------------------------------------------------------------------------------------------------------------
+
+
+def checkouts(missed: int) -> EventLog:
+    """Everybody passes the checkout on the way to the purchase; of ``missed`` buyers the log does not know it."""
+    rng = np.random.default_rng(3)
+    rows: list[tuple[str, float, str, float]] = []
+    buyers = 0
+    for i in range(1_200):
+        user, entry = f"u{i:04d}", rng.uniform(0, 20)
+        rows.append((user, entry, "open", 1.0))
+        rows += [(user, entry + rng.exponential(5), "video", 1.0)] if rng.random() < 0.3 else []
+        if rng.random() < 0.5:
+            checkout = entry + rng.exponential(10)
+            buys = rng.random() < 0.8
+            buyers += buys
+            if not buys or buyers > missed:
+                rows.append((user, checkout, "checkout", 1.0))
+            rows += [(user, checkout + rng.exponential(1), "buy", 1.0)] if buys else []
+    frame = pd.DataFrame(rows, columns=["user_id", "day", "event", "value"]).query("day < 60")
+    return log_of(frame, micros=[{"name": "checkout", "event": "checkout"}, {"name": "video", "event": "video"}])
+
+
+@pytest.mark.parametrize(("missed", "label"), [(0, "structural"), (4, "structural"), (15, "predictive")])
+def test_a_step_that_the_log_misses_now_and_then(missed: int, label: str) -> None:
+    found = mc.micro_value(checkouts(missed), check=False)
+    assert found.table["label"].tolist()[:2] == [label, "predictive"]
+    told = [warning for warning in found.warnings if warning.startswith(f"checkout: only {missed} of")]
+    assert len(told) == (label != "structural")
+    assert not any(warning.startswith("video: only") for warning in found.warnings)
+
+
+def row(**given: Any) -> pd.DataFrame:
+    """A row of the table of a micro that is shown to add 5 points and 3 EUR."""
+    usual = {"micro": "video", "label": "adjusted", "why": "", "incremental": 0.05, "ci_low": 0.03, "ci_high": 0.07}
+    usual |= {"e_value_limit": 1.8, "value_ci_low": 2.0, "value_ci_high": 4.0}
+    return pd.DataFrame([usual | given])
+
+
+@pytest.mark.parametrize(
+    ("given", "placebo", "said"),
+    [
+        ({}, None, "Worth promoting. Fairly robust"),
+        ({"e_value_limit": 1.2}, None, "An experiment would make it certain"),
+        ({"label": "predictive"}, None, "Promising, but adjusted for nothing"),
+        ({"value_ci_low": -1.0}, None, "that it brings money is not shown"),
+        ({"value_ci_low": -5.0, "value_ci_high": -1.0}, None, "less money"),
+        ({"value_ci_low": np.nan, "value_ci_high": np.nan}, None, "Worth promoting"),
+        ({"ci_low": -0.01}, None, "Do not pay for it"),
+        ({}, 0.08, "a placebo seems to add about as much"),
+        ({}, 0.01, "Worth promoting"),
+    ],
+)
+def test_the_next_step_claims_no_more_than_is_shown(given: dict[str, Any], placebo: float | None, said: str) -> None:
+    checks = pd.DataFrame([{"check": "placebo", "clear_of_zero": True, "incremental": placebo}]) if placebo else None
+    assert said in next_steps(row(**given), checks)["next_step"].iloc[0]
