@@ -238,3 +238,80 @@ def row(**given: Any) -> pd.DataFrame:
 def test_the_next_step_claims_no_more_than_is_shown(given: dict[str, Any], placebo: float | None, said: str) -> None:
     checks = pd.DataFrame([{"check": "placebo", "clear_of_zero": True, "incremental": placebo}]) if placebo else None
     assert said in next_steps(row(**given), checks)["next_step"].iloc[0]
+
+
+# At the edge ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("microseconds", "counts"), [(-1, True), (0, True), (1, False)])
+def test_a_purchase_at_the_very_horizon_counts_in_both_arms(microseconds: int, counts: bool) -> None:
+    """All doers act after a day to the microsecond; 30 of 100 of them, and 20 of 100 others, buy ten days later."""
+    rows = []
+    for i in range(200):
+        rows.append((f"u{i:03d}", 0, "open", None))
+        rows += [(f"u{i:03d}", 86_400_000_000, "video", None)] if i < 100 else []
+        if i < 30 or 100 <= i < 120:
+            rows.append((f"u{i:03d}", 11 * 86_400_000_000 + microseconds, "buy", 10.0))
+    frame = pd.DataFrame(rows, columns=["user_id", "microseconds", "event", "value"])
+    timed = frame.assign(time=START + pd.to_timedelta(frame["microseconds"], unit="us")).drop(columns="microseconds")
+    plan = mc.Plan(macros=[BUY], micros=[{"name": "video", "event": "video"}], horizon="10D")
+    log = mc.read_events(timed, plan=plan, observed_until=START + pd.Timedelta("30D"))
+    found = mc.micro_value(log).methods.set_index("method").loc["trials"]
+    if counts:
+        assert found["chance_done"] == pytest.approx(1 - np.exp(-0.3))  # 30 per 100 users over the last interval
+        # Others are weighted for doing it later, at a rate that the interval of day one spreads over later days.
+        assert 1 - np.exp(-0.2) <= found["chance_never"] < 0.19
+        assert found["incremental_value"] == pytest.approx(10 * found["incremental"])
+    else:
+        assert found[["chance_done", "chance_never", "incremental", "incremental_value"]].tolist() == [0.0] * 4
+
+
+# Encouragement by hand -----------------------------------------------------------------------------------------------
+
+
+def lottery(arms: dict[str, tuple[int, int, int, int]]) -> EventLog:
+    """By arm: users who did it and bought, did it only, bought only, neither."""
+    rows: list[tuple[str, float, str, str, float | None]] = []
+    for arm, numbers in arms.items():
+        kinds = [
+            kind for kind, many in zip(((1, 1), (1, 0), (0, 1), (0, 0)), numbers, strict=True) for _ in range(many)
+        ]
+        for i, (did, bought) in enumerate(kinds):
+            user = f"{arm}{i:03d}"
+            rows.append((user, 0.0, "open", arm, None))
+            rows += [(user, 1.0, "video", arm, None)] if did else []
+            rows += [(user, 2.0, "buy", arm, 10.0)] if bought else []
+    return log_of(pd.DataFrame(rows, columns=["user_id", "day", "event", "variant", "value"]))
+
+
+def anderson_rubin(effect: float, nudge: tuple[int, ...], control: tuple[int, ...]) -> float:
+    """How many standard errors the arms differ in what is bought less ``effect`` times what is done."""
+    means, errors = [], []
+    for numbers in (nudge, control):
+        values = np.repeat([1 - effect, -effect, 1.0, 0.0], numbers)
+        means.append(values.mean())
+        errors.append(values.var() / len(values))
+    return float((means[0] - means[1]) / np.sqrt(sum(errors)))
+
+
+def test_the_effect_of_an_encouragement_by_hand() -> None:
+    nudge, control = (60, 140, 40, 260), (20, 80, 50, 350)
+    log = lottery({"nudge": nudge, "control": control})
+    found = mc.micro_value(log, check=False, variant_col="variant", encouraged="video", control="control")
+    chance, money = (found.encouragement.set_index("outcome").loc[name] for name in ("converted", "revenue"))
+    assert chance["effect"] == pytest.approx((100 / 500 - 70 / 500) / (200 / 500 - 100 / 500))
+    assert abs(anderson_rubin(chance["ci_low"], nudge, control)) == pytest.approx(1.96, abs=0.005)
+    assert abs(anderson_rubin(chance["ci_high"], nudge, control)) == pytest.approx(1.96, abs=0.005)
+    assert chance["first_stage_f"] == pytest.approx(0.2**2 / (0.4 * 0.6 / 500 + 0.2 * 0.8 / 500))
+    assert money[["effect", "ci_low", "ci_high"]].tolist() == pytest.approx(
+        (10 * chance[["effect", "ci_low", "ci_high"]]).tolist()
+    )
+
+
+def test_an_encouragement_that_moves_nobody_says_nothing() -> None:
+    arms = {"nudge": (21, 80, 49, 350), "other": (20, 81, 50, 349), "control": (20, 80, 50, 350)}
+    found = mc.micro_value(lottery(arms), check=False, variant_col="variant", encouraged="video", control="control")
+    row = found.encouragement.iloc[0]
+    assert row["weak"]
+    assert row["shape"] != "interval"
+    assert any("go by the interval, not by the estimate" in warning for warning in found.warnings)
