@@ -28,9 +28,13 @@ if TYPE_CHECKING:
     from microconv.plan import Item
     from microconv.reduce.entrants import People
 
-__all__ = ["Placebo", "beside_placebo", "negative_control", "with_placebo"]
+__all__ = ["NoPlaceboError", "Placebo", "beside_placebo", "negative_control", "with_placebo"]
 
 _DIGITS = 8  # hexadecimal digits of a coin
+
+
+class NoPlaceboError(ParameterError):
+    """The users have no events by which a placebo could be timed."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,7 @@ def _same(one: Item, other: Item) -> bool:
 def _chance(counted: pd.DataFrame, share: float) -> float:
     """The chance of each moment with which ``share`` of the users with a moment get one, on average."""
     if counted.empty:
-        raise ParameterError(
+        raise NoPlaceboError(
             "No user has an event of their own between coming under observation and the end of the journey that is not "
             "a micro, so there is nothing to time a placebo by. Name fewer micros or other events."
         )

@@ -11,11 +11,11 @@ import pandas as pd
 from microconv.errors import shorten
 from microconv.reduce.bands import banded
 from microconv.reduce.entrants import People, people
-from microconv.reduce.placebo import beside_placebo, negative_control, with_placebo
+from microconv.reduce.placebo import NoPlaceboError, beside_placebo, negative_control, with_placebo
 from microconv.value.counting import count
 from microconv.value.estimating import Fitted, estimate_all, fit
 from microconv.value.naive import naive
-from microconv.value.tables import limits, unfit, unknown
+from microconv.value.tables import NOT_ESTIMATED, limits, unfit, unknown
 
 if TYPE_CHECKING:
     from microconv.log import EventLog
@@ -33,11 +33,15 @@ CHECKS = (
 
 def placebo_row(log: EventLog, users: People, question: ValueQuestion) -> dict[str, Any]:
     """The effect of a micro that can have none: timed at random among the user's own events."""
-    drawn, placebo = with_placebo(users, log, question.hazards.rule, tz=question.hazards.tz, seed=question.seed)
+    target = question.hazards.rule.target.name
+    try:
+        drawn, placebo = with_placebo(users, log, question.hazards.rule, tz=question.hazards.tz, seed=question.seed)
+    except NoPlaceboError as none:  # a check that cannot be made is told, and takes nothing else with it
+        return _row("placebo", PLACEBO, target, 0, None, (NOT_ESTIMATED, str(none)), question)
     layout = beside_placebo(question.layout(), placebo, PLACEBO)
     fitted = fit(count(drawn, layout, question))
     effect = estimate_all({PLACEBO: fitted}, question, question.method, None, None)[PLACEBO]
-    return _row("placebo", PLACEBO, question.hazards.rule.target.name, placebo.users, effect, ("", ""), question)
+    return _row("placebo", PLACEBO, target, placebo.users, effect, ("", ""), question)
 
 
 def negative_control_rows(log: EventLog, question: ValueQuestion, outcome: Item) -> list[dict[str, Any]]:
@@ -85,7 +89,10 @@ def _row(
 
 def said_of(checks: pd.DataFrame) -> list[str]:
     """A sentence for each check that finds what cannot be."""
-    found = []
+    found = [
+        f"The {row['check']} on {shorten(row['outcome'], 40)} says nothing: {row['why'].rstrip('.')}."
+        for row in checks[checks["check"].eq("placebo") & checks["incremental"].isna()].to_dict("records")
+    ]
     for row in checks[checks["clear_of_zero"].eq(True)].to_dict("records"):
         size = f"{100 * row['incremental']:.1f} points ({100 * row['ci_low']:.1f} to {100 * row['ci_high']:.1f})"
         if row["check"] == "placebo":

@@ -231,6 +231,11 @@ def _next(row: Mapping[Any, Any], placebo: float) -> str:
         f"a trait that the log does not show would have to go with both the micro and the macro by risk ratios of "
         f"{numbers['e_value_limit']:.2f} each to explain it away"
     )
+    if placebo > 0:
+        return (
+            f"Promote it with care: {_points(placebo)} a placebo seems to add as well. Name prior activity in "
+            "activity=, or run an experiment."
+        )
     if row["label"] == "predictive":
         return (
             "Promising, but adjusted for nothing: name attributes in adjust= and prior activity in activity= first; "

@@ -232,7 +232,7 @@ def row(**given: Any) -> pd.DataFrame:
         ({"value_ci_low": np.nan, "value_ci_high": np.nan}, None, "Worth promoting"),
         ({"ci_low": -0.01}, None, "Do not pay for it"),
         ({}, 0.08, "a placebo seems to add about as much"),
-        ({}, 0.01, "Worth promoting"),
+        ({}, 0.01, "Promote it with care: 1.0 points a placebo"),
     ],
 )
 def test_the_next_step_claims_no_more_than_is_shown(given: dict[str, Any], placebo: float | None, said: str) -> None:
@@ -315,3 +315,12 @@ def test_an_encouragement_that_moves_nobody_says_nothing() -> None:
     assert row["weak"]
     assert row["shape"] != "interval"
     assert any("go by the interval, not by the estimate" in warning for warning in found.warnings)
+
+
+def test_a_placebo_that_cannot_be_drawn_takes_nothing_else_with_it() -> None:
+    """Users who do nothing but enter, watch and buy have no event to time a placebo by."""
+    found = mc.micro_value(log_of(rivals(600, after=False), competing=["leave"]), placebo=True, check=False)
+    assert np.isfinite(found.table["incremental"].iloc[0])
+    assert np.isnan(found.checks["incremental"].iloc[0])
+    assert "nothing to time a placebo by" in found.checks["why"].iloc[0]
+    assert any(warning.startswith("The placebo on buy says nothing") for warning in found.warnings)
