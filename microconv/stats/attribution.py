@@ -57,7 +57,7 @@ def credited(
     Intervals and stability come from ``replicates`` with Poisson weights on the buckets of users, each scaled to the
     conversions (and value) that were counted: they hold the uncertainty of the division, not of the volume. t intervals
     on the logit scale; where a part can be negative, on its own; the rule of three for a part of 0. In a chain of more
-    than 150 states replicates are linear in the weights (infinitesimal jackknife). All NaN where there is one bucket
+    than 50 states replicates are linear in the weights (infinitesimal jackknife). All NaN where there is one bucket
     only, as with paths that were aggregated before; and in the game ``"rate"`` where a channel has fewer than 10
     conversions on paths of its own.
 

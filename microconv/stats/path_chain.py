@@ -19,7 +19,9 @@ Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
 
 ORDERS = (1, 2, 3)
-_DENSE_STATES = 150  # up to here every replicate is solved; beyond, replicates are linear in the weights
+# Up to here every replicate is solved; beyond, replicates are linear in the weights, which differs by a percent of the
+# error. Of larger matrices, a thousand of them also make BLAS wait for its own threads: seconds instead of a tenth.
+_DENSE_STATES = 50
 _FACTORED_STATES = 2_500  # beyond, factors of the sparse matrix fill up and paths are followed step by step
 _STEPS = 20_000
 _CHUNK = 4_000_000  # numbers that are held at once while replicates are solved
@@ -60,20 +62,19 @@ class Chain:
             raise _endless(codes[stuck, 1][0])
         if len(states) and states[0] != START:
             raise ParameterError(f"transitions: no path begins. The source of a path's first touch is {START}.")
-        pairs, column = np.unique(
-            np.column_stack([np.searchsorted(states, codes[:, 0]), np.where(ends, codes[:, 1], place)]),
-            axis=0,
-            return_inverse=True,
-        )
-        where = (np.zeros(len(paths), dtype=np.int64) if row is None else row[used], column.ravel())
-        shape = (rows, len(pairs))
-        lost = _never_ending(pairs[:, 0], pairs[:, 1], len(states))
+        # Each transition as one number, ends (-1 and -2) first: rows of two would take ten times as long to sort.
+        keys = np.searchsorted(states, codes[:, 0]) * (len(states) + 2) + np.where(ends, codes[:, 1], place) + 2
+        found, column = np.unique(keys, return_inverse=True)
+        source, target = found // (len(states) + 2), found % (len(states) + 2) - 2
+        where = (np.zeros(len(paths), dtype=np.int64) if row is None else row[used], column)
+        shape = (rows, len(found))
+        lost = _never_ending(source, target, len(states))
         if len(lost):
             raise _endless(states[lost[-1]])
         digits = np.stack([states // (channels + 1) ** back % (channels + 1) for back in range(order)])
         return cls(
-            source=pairs[:, 0],
-            target=pairs[:, 1],
+            source=source,
+            target=target,
             paths=coo_array((paths, where), shape=shape).tocsr(),
             value=coo_array((value, where), shape=shape).tocsr(),
             holds=(digits[None] == np.arange(1, channels + 1)[:, None, None]).any(axis=1),
@@ -107,9 +108,10 @@ class Chain:
             return whole + np.tensordot(weights - 1, change, axes=1)
         found = np.zeros((len(weights), channels + 1, 2))
         step = max(1, _CHUNK // (states * states))
+        paths, value = self.paths.toarray(), self.value.toarray()  # few transitions: the product is much faster so
         for begin in range(0, len(weights), step):
             part = weights[begin : begin + step]
-            found[begin : begin + step] = self._solved_losses(part @ self.paths, part @ self.value)
+            found[begin : begin + step] = self._solved_losses(part @ paths, part @ value)
         return found
 
     def _solved_losses(self, paths: Floats, value: Floats) -> Floats:

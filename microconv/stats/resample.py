@@ -11,6 +11,7 @@ from microconv.stats._curves import z_value
 __all__ = ["poisson_weights", "resampled", "t_limits"]
 
 Floats = npt.NDArray[np.float64]
+_WIDEST = 600.0  # beyond e^600 the limits are 0 and 1 to the last digit, and numbers run out
 _SCALES = ("identity", "log", "logit")
 
 
@@ -60,9 +61,10 @@ def t_limits(
     if scale == "identity":
         return float(estimate - width), float(estimate + width)
     if scale == "log":
-        return float(estimate * np.exp(-width / estimate)), float(estimate * np.exp(width / estimate))
-    odds, width = estimate / (1 - estimate), width / (estimate * (1 - estimate))
-    low, high = odds * np.exp(-width), odds * np.exp(width)
+        factor = np.exp(min(width / estimate, _WIDEST))
+        return float(estimate / factor), float(estimate * factor)
+    odds, factor = estimate / (1 - estimate), np.exp(min(width / (estimate * (1 - estimate)), _WIDEST))
+    low, high = odds / factor, odds * factor
     return float(low / (1 + low)), float(high / (1 + high))
 
 

@@ -61,6 +61,14 @@ def test_where_there_is_no_interval(estimate: float, se: float, scale: str) -> N
     assert np.isnan(t_limits(estimate, se, 256, scale=scale)).all()
 
 
+def test_limits_of_what_is_hardly_known_are_the_ends_of_the_scale() -> None:
+    # Two buckets and a share near its edge: a width of thousands on the logit scale.
+    assert t_limits(0.999, 0.5, 2, scale="logit") == pytest.approx((0, 1))
+    low, high = t_limits(0.01, 5.0, 2, scale="log")
+    assert low == pytest.approx(0)
+    assert 1e200 < high < np.inf
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
