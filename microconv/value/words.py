@@ -76,7 +76,7 @@ def meaning(said: Said) -> str:
     name, target = shorten(best["micro"], 40), shorten(said.target, 40)
     if len(shown):
         text = (
-            f"A {name} adds most: among users who did it the chance of {target} within {said.horizon} is higher by "
+            f"{name} adds most: among users who did it the chance of {target} within {said.horizon} is higher by "
             f"{_effect(said, best)} than had they never done it."
         )
         if said.has_value and not best["value_ci_low"] > 0:
@@ -216,6 +216,10 @@ def _next(row: Mapping[Any, Any], placebo: float) -> str:
         return f"Nothing can be decided from this log: {row['why']}."
     if numbers["ci_high"] < 0:
         return "Goes with fewer conversions: find out whether it distracts before promoting it."
+    if numbers["ci_low"] <= 0 < numbers["value_ci_low"]:
+        return (
+            "Its doers pay more, but that more of them convert is not shown: wait for more data before paying for it."
+        )
     if numbers["ci_low"] <= 0:
         return "Do not pay for it on its own account: no effect can be told from zero."
     if placebo >= numbers["ci_low"]:
