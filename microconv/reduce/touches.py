@@ -1,0 +1,155 @@
+"""Touches and conversions: which events are which, numbered users and channels, and which touch is on which path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING
+
+import ibis
+
+from microconv.durations import moment_to_micros
+from microconv.errors import ParameterError, shorten
+from microconv.reduce.channel_groups import channel_group
+from microconv.reduce.items import TIME, matches, occurring, tie_columns, with_time
+from microconv.reduce.revenue import payments
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
+
+    from microconv.engine import Engine
+    from microconv.log import EventLog
+    from microconv.reduce.path_rules import PathRule
+
+__all__ = ["Touches", "touches_of"]
+
+_MOST_CHANNELS = 500
+
+
+@dataclass(frozen=True, eq=False)
+class Touches:
+    """``touches``: ``user_id, at, channel`` (its number, from 1 in the order of ``channels``); ``conversions``:
+    ``user_id, at, conversions`` (how many at this instant) and ``cents``; ``ends``: ``_who, _end``: users whose
+    observation an event ended before ``until``, if the plan has such events. Times in microseconds since 1970.
+    """
+
+    engine: Engine
+    channels: tuple[str, ...]
+    touches: ir.Table
+    conversions: ir.Table
+    ends: ir.Table | None
+    until: int
+    tie_rate: float
+
+
+def touches_of(log: EventLog, rule: PathRule) -> Touches:
+    """The touches and the conversions of a log. Raises ``ParameterError`` where there are no channels, or too many."""
+    engine = log.engine
+    timed = with_time(engine, log.table)
+    is_target = matches(rule.target, timed)
+    chosen = ~is_target if rule.touch is None else matches(rule.touch, timed) & ~is_target
+    name = _channel(timed, rule)
+    rows = timed.select("user_id", _at=timed[TIME], _name=name, _chosen=chosen)
+    rows = rows.filter(rows["_chosen"] & rows["_name"].notnull()).drop("_chosen")
+    ends = _ends(log)
+    rows = engine.materialise(_observed(rows, ends))
+    counts = engine.fetch(rows.group_by("_name").agg(touches=rows.count()))
+    names = sorted(map(str, counts["_name"]))
+    if not names:
+        raise ParameterError(
+            f"No event carries a channel (channel={rule.channel!r}), so there are no touches. Name the column that "
+            "holds the channel, or the events that are touches."
+        )
+    if len(names) > _MOST_CHANNELS:
+        raise ParameterError(
+            f"channel={rule.channel!r} has {len(names):,} values, such as {shorten(repr(names[0]), 40)}: more than "
+            f"{_MOST_CHANNELS} channels. Name a column of channels, or group them (channel='ga4')."
+        )
+    known = ibis.memtable({"_known": names, "_number": list(range(1, len(names) + 1))})
+    coded = rows.join(known, rows["_name"] == known["_known"])
+    coded = engine.materialise(coded.select("user_id", at=coded["_at"], channel=coded["_number"].cast("int16")))
+    return Touches(
+        engine=engine,
+        channels=tuple(names),
+        touches=coded,
+        conversions=_conversions(log, rule, ends),
+        ends=ends,
+        until=moment_to_micros(log.observed_until),
+        tie_rate=_tie_rate(engine, coded),
+    )
+
+
+def _channel(timed: ir.Table, rule: PathRule) -> ir.StringValue:
+    """The channel of each event; null: none. Named touches without source and medium came directly."""
+    if rule.channel == "ga4":
+        return channel_group(timed, direct=rule.touch is not None)
+    return timed[rule.channel].cast("string").strip().nullif("")
+
+
+def _ends(log: EventLog) -> ir.Table | None:
+    """``_who, _end``: users whose observation an event of the plan's ``censor`` ends, and when."""
+    censor = log.plan.censor if log.plan is not None else ()
+    if not censor:
+        return None
+    timed = with_time(log.engine, log.table)
+    ending = timed.filter(reduce(or_, [matches(item, timed) for item in censor]))
+    ends = ending.group_by("user_id").agg(_end=ending[TIME].min())
+    return log.engine.materialise(ends.rename(_who="user_id"))
+
+
+def _observed(rows: ir.Table, ends: ir.Table | None) -> ir.Table:
+    """The rows up to the end of their user's observation."""
+    if ends is None:
+        return rows
+    joined = rows.left_join(ends, rows.user_id == ends["_who"])
+    return joined.filter(joined["_end"].isnull() | (joined["_at"] <= joined["_end"])).drop("_who", "_end")
+
+
+def _conversions(log: EventLog, rule: PathRule, ends: ir.Table | None) -> ir.Table:
+    """``user_id, at, conversions, cents``: a row per user and instant with a conversion."""
+    engine = log.engine
+    timed = with_time(engine, log.table)
+    hits = occurring(rule.target, timed, tie_columns(timed, [rule.target]))
+    hits = _observed(hits.select("user_id", _at=hits[TIME]), ends)
+    if rule.repeat == "first":
+        found = hits.group_by("user_id").agg(at=hits["_at"].min()).mutate(conversions=ibis.literal(1, "int64"))
+    else:
+        found = hits.group_by(["user_id", hits["_at"].name("at")]).agg(conversions=hits.count().cast("int64"))
+    if rule.worth is not None and rule.worth_within is not None:  # those whose money is all in
+        found = found.filter(found["at"] + rule.worth_within <= moment_to_micros(log.observed_until))
+    found = engine.materialise(found.select("user_id", "at", "conversions"))
+    if rule.terms is None:
+        return engine.materialise(found.mutate(cents=ibis.literal(0, "int64")))
+    return engine.materialise(_with_money(log, rule, found))
+
+
+def _with_money(log: EventLog, rule: PathRule, found: ir.Table) -> ir.Table:
+    """Each payment to the latest conversion at or before its purchase."""
+    assert rule.terms is not None  # asked for by the caller
+    paid = payments(log, rule.worth if rule.worth is not None else rule.target, rule.terms).table
+    # Of a conversion and a purchase at one instant the conversion comes first.
+    rows = ibis.union(
+        found.select("user_id", "at", kind=ibis.literal(0, "int8"), cents=ibis.literal(0, "int64")),
+        paid.select("user_id", at=paid.bought, kind=ibis.literal(1, "int8"), cents=paid.cents),
+    )
+    rows = log.engine.materialise(rows)
+    so_far = ibis.window(group_by="user_id", order_by=["at", "kind"], rows=(None, 0))
+    nothing = ibis.null("int64")
+    rows = rows.mutate(_of=(rows.kind == 0).ifelse(rows["at"], nothing).max().over(so_far))
+    mine = rows.filter((rows.kind == 1) & rows["_of"].notnull())
+    if rule.worth_within is not None:
+        mine = mine.filter(mine["at"] <= mine["_of"] + rule.worth_within)
+    sums = mine.group_by(["user_id", "_of"]).agg(cents=mine.cents.sum().cast("int64")).rename(_who="user_id")
+    joined = found.left_join(sums, [found.user_id == sums["_who"], found["at"] == sums["_of"]])
+    return joined.select("user_id", "at", "conversions", cents=joined.cents.fill_null(0))
+
+
+def _tie_rate(engine: Engine, touches: ir.Table) -> float:
+    """The share of touches that share user and instant with a touch of another channel."""
+    instants = touches.group_by(["user_id", "at"]).agg(
+        touches=touches.count(), low=touches.channel.min(), high=touches.channel.max()
+    )
+    tied = instants.touches.sum(where=instants.low != instants.high).fill_null(0)
+    frame = engine.fetch(instants.agg(tied=tied, touches=instants.touches.sum()))
+    return float(frame["tied"][0]) / float(frame["touches"][0])
