@@ -24,11 +24,13 @@ __all__ = [
     "RATIO",
     "RECOGNISED",
     "SHOWN",
+    "SINCE",
     "VALUE",
     "value_estimates",
 ]
 
 METHODS = ("hazard", "trials")
+SINCE = "hazard, since"  # the hazard method with since="auto"
 EFFECT, VALUE, RATIO = "incremental", "incremental value", "risk ratio"
 RECOGNISED = "structural step recognised"
 HIDDEN = "risk ratio allowing for the hidden trait"
@@ -47,6 +49,7 @@ def value_estimates(name: str, seed: int, users: int) -> list[Estimate]:
         found = mc.micro_value(read, adjust=list(made.adjust), placebo=made.placebo, **experiment)
         return [
             *_ours(name, found),
+            *(_fading(name, read) if made.fades else ()),
             *_formulas(name, log.events),
             *_structure(name, found.table),
             *(_hidden(name, read, found) if made.hides else ()),
@@ -60,21 +63,33 @@ def _ours(name: str, found: mc.Result) -> Iterator[Estimate]:
     made = WORLDS[name]
     rows = found.methods.set_index(["method", "micro"])
     for method in METHODS:
-        claim = "yes" if method in made.methods else "no"
         for micro in made.micros:
             if micro in made.structural:
                 continue
             row = rows.loc[(method, micro)] if (method, micro) in rows.index else pd.Series(dtype=float)
-            for quantity, column, low, high in (
-                (EFFECT, "incremental", "ci_low", "ci_high"),
-                (VALUE, "incremental_value", "value_ci_low", "value_ci_high"),
-            ):
-                yield Estimate(
-                    f"{quantity}, {method}", micro, claim, "identity", true_value(name, micro, column),
-                    *[float(row.get(key, math.nan)) for key in (column, low, high)],
-                )  # fmt: skip
+            yield from _effects(name, method, micro, row)
             ratio = float(row.get("chance_done", math.nan)) / float(row.get("chance_never", math.nan))
             yield _shown(f"{RATIO}, {method}", micro, true_value(name, micro, "risk_ratio"), ratio)
+
+
+def _effects(name: str, method: str, micro: str, row: pd.Series) -> Iterator[Estimate]:
+    """The effect on the chance and on the revenue, from a row of ``.methods``."""
+    claim = "yes" if method in WORLDS[name].methods else "no"
+    for quantity, column, low, high in (
+        (EFFECT, "incremental", "ci_low", "ci_high"),
+        (VALUE, "incremental_value", "value_ci_low", "value_ci_high"),
+    ):
+        yield Estimate(
+            f"{quantity}, {method}", micro, claim, "identity", true_value(name, micro, column),
+            *[float(row.get(key, math.nan)) for key in (column, low, high)],
+        )  # fmt: skip
+
+
+def _fading(name: str, log: mc.EventLog) -> Iterator[Estimate]:
+    """The hazard method with the time since each micro told apart, at cuts chosen from the log."""
+    rows = mc.micro_value(log, adjust=list(WORLDS[name].adjust), since="auto", check=False).methods.set_index("micro")
+    for micro in WORLDS[name].micros:
+        yield from _effects(name, SINCE, micro, rows.loc[micro] if micro in rows.index else pd.Series(dtype=float))
 
 
 def _formulas(name: str, events: pd.DataFrame) -> Iterator[Estimate]:

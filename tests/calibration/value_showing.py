@@ -109,6 +109,7 @@ error of an effect that is claimed: {", ".join(f"{error:.4f} ({name})" for name,
 - `mean_error`: the mean of the absolute differences from the truth. `mean_se` (half an interval over 1.96) should
   equal `spread` (the standard deviation of the estimates over the logs).
 - The method `hazard` takes the pull of a micro to be the same at all times: where effects fade it is not claimed.
+  `hazard, since` is the same with `since="auto"`: the time since the micro is told apart.
 - Where the log hides what confounds, no method is claimed.
 
 ## Claimed

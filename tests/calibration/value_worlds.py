@@ -37,7 +37,7 @@ class ValueWorld:
     ``adjust``: the attributes at entry that confound (or change) what is asked. ``methods``: those whose intervals are
     claimed to hold the truth here. ``structural``: micros without which nobody converts. ``encouraged``: the micro that
     an experiment nudges users towards, and nothing else. ``placebo``: whether users have events of their own to time
-    one by.
+    one by. ``fades``: whether the hazard method is asked with ``since="auto"`` too (method ``hazard, since``).
     """
 
     says: str
@@ -47,6 +47,7 @@ class ValueWorld:
     structural: tuple[str, ...] = ()
     encouraged: str | None = None
     placebo: bool = False
+    fades: bool = False
 
     @property
     def micros(self) -> tuple[str, ...]:
@@ -172,7 +173,8 @@ WORLDS: dict[str, ValueWorld] = {
             ),
             horizon="14D",
         ),
-        methods=("trials",),
+        methods=("hazard, since", "trials"),
+        fades=True,
     ),
     "mediated": ValueWorld(
         "A newsletter that works only through the cart, and brings unsubscribing with it; large effects, confounded by "
