@@ -58,7 +58,7 @@ def path_sums(
     if rule.transforms:
         channels, rows = transformed(engine, placed, channels, rule)
     bucketed = engine.materialise(_ordered(touches, rows, max(orders, default=0), rule.reverse))
-    totals = _totals(touches, bucketed)
+    totals = _totals(touches, bucketed, rows)
     unique = sets or bool({"linear_unique", "any_touch"} & set(rules))
     members = _sets(engine, bucketed) if unique and len(channels) <= MOST_IN_SETS else None
     sums = PathSums(
@@ -185,8 +185,8 @@ def _ordered(touches: Touches, rows: ir.Table, order: int, reverse: bool) -> ir.
     )
 
 
-def _totals(touches: Touches, rows: ir.Table) -> pd.DataFrame:
-    """``PathSums.totals``."""
+def _totals(touches: Touches, rows: ir.Table, placed: ir.Table) -> pd.DataFrame:
+    """``PathSums.totals``; ``placed`` has the open paths, which are in no other sum."""
     engine, goals = touches.engine, touches.conversions
     touched = rows.filter((rows.fate == WON) & (rows.place == 0)).select(_who="user_id", _goal="path")
     joined = goals.left_join(touched, [goals.user_id == touched["_who"], goals["at"] == touched["_goal"]])
@@ -202,7 +202,11 @@ def _totals(touches: Touches, rows: ir.Table) -> pd.DataFrame:
     ended = engine.fetch(joined.group_by("bucket").agg(**sums, untouched_value=joined.untouched_value.sum()))
     lost = rows.filter((rows.fate == LOST) & (rows.place == 0))
     nulls = engine.fetch(lost.group_by("bucket").agg(nulls=lost.count()))
-    found = _numbered(ended.merge(nulls, on="bucket", how="outer").fillna(0))
+    still = placed.filter(placed.fate == OPEN).select("user_id", "path").distinct()
+    still = still.mutate(bucket=engine.digest(still.user_id).left(2))
+    censored = engine.fetch(still.group_by("bucket").agg(censored=still.count()))
+    found = ended.merge(nulls, on="bucket", how="outer").merge(censored, on="bucket", how="outer")
+    found = _numbered(found.fillna(0))
     return _in_money(found.astype(dict.fromkeys(found.columns[1:], "int64")), "value", "untouched_value")
 
 
