@@ -8,7 +8,9 @@ from types import ModuleType
 from typing import Any
 
 _PUBLIC = {
+    "attribution": "microconv.attribution",
     "cross_section": "microconv.cross_section",
+    "DIRECT_CHANNELS": "microconv.attribution",
     "EventLog": "microconv.log",
     "export_adjustments": "microconv.value.adjustments",
     "export_values": "microconv.value.exports",
@@ -22,6 +24,7 @@ _PUBLIC = {
     "MicroconvError": "microconv.errors",
     "MicroconvWarning": "microconv.errors",
     "ParameterError": "microconv.errors",
+    "PathTable": "microconv.path_table",
     "Plan": "microconv.plan",
     "PlanError": "microconv.errors",
     "read_events": "microconv.reading",

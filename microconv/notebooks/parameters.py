@@ -27,7 +27,7 @@ _CALLED = {
     "list": "a list",
     "dict": "a mapping",
 }
-_DURATIONS = ("horizon", "window", "within_step", "landmark", "holdback")
+_DURATIONS = ("horizon", "window", "lookback", "within_step", "landmark", "holdback", "half_life", "worth_within")
 _MOMENTS = ("start", "end", "observed_until")
 _CHOICES = {
     "order": ("ordered", "any", "strict"),
@@ -35,6 +35,7 @@ _CHOICES = {
     "time_unit": ("s", "ms", "us", "ns"),
     "cohort": ("day", "week", "month"),
     "repeat": ("first", "each"),
+    "game": ("conversions", "rate"),
     "method": ("hazard", "trials"),
 }
 _CALL = re.compile(r"\b(start|check_parameters)\(")
@@ -177,7 +178,7 @@ def _check_value(name: str, value: Any) -> None:
     """Values that no notebook could use, found before anything is read. Empty text is always "not given"."""
     if isinstance(value, str) and "\0" in value:
         raise ParameterError(f"{name}={shorten(repr(value))} holds a null character.")
-    if name in _DURATIONS and value and not (name == "window" and value == "none"):
+    if name in _DURATIONS and value and not (name in ("window", "lookback") and value == "none"):
         to_micros(value, name)
     elif name in _MOMENTS and value:
         from microconv.engine import to_datetime
@@ -199,6 +200,14 @@ def _check_value(name: str, value: Any) -> None:
         raise ParameterError(f"occurrences={value!r} must be a whole number, 1 or more.")
     elif name in ("events", "output_dir", "origin") and not str(value).strip():
         raise ParameterError(f"{name} is empty. See the comment beside it for what it may be.")
+    elif name == "model":
+        from microconv.attribution.definitions import asked_models
+
+        asked_models(value or "all", timed=True)
+    elif name == "transforms":
+        from microconv.reduce.path_rules import checked_transforms
+
+        checked_transforms(value)
     elif name == "since":
         for cut in value if list(value) != ["auto"] else []:
             to_micros(cut, "since")

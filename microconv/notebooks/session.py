@@ -56,6 +56,14 @@ _HOLDS = {
     "credited": "the revenue divided among the micro-conversions",
     "revenue": "what became of each payment",
     "next_steps": "what to do next",
+    "side_by_side": "conversions by channel, a column for each model",
+    "models": "what each model is, and its totals",
+    "removals": "what would be lost without each channel",
+    "transitions": "steps between channels",
+    "account": "what became of every touch",
+    "checks": "what cannot have an effect, and what it gets",
+    "ties": "what another order of touches at one instant would change",
+    "spend": "cost per conversion and return",
     "truth": "what was planted in the simulated log",
 }
 
@@ -318,9 +326,8 @@ def _check_names(session: Session, values: Mapping[str, Any]) -> None:
     if "steps" in values:
         asked = {"steps": session.steps, "exclude": values["exclude"]}
     elif "target" in values:
-        asked = {"target": [values["target"]], "origin": [values["origin"]], "competing": values["competing"]}
-        asked |= {name: values.get(name, []) for name in ("micros", "activity")}
-        asked["refunds"] = [values.get("refunds", "")]
+        asked = {name: values.get(name, []) for name in ("competing", "micros", "activity")}
+        asked |= {name: [values.get(name, "")] for name in ("target", "origin", "refunds", "touch", "worth")}
         if not values["target"] and log.plan is None:
             raise StartError("target is empty and there is no plan to take it from. Give plan or target.")
     else:

@@ -22,8 +22,9 @@ _SHARES = (
     "share", "mature_share", "rate", "step_rate", "step_ci_low", "step_ci_high", "censored_rate", "probability",
     "observed_share", "observed_ci_low", "observed_ci_high", "rate_ci_low", "rate_ci_high", "naive", "naive_ci_low",
     "naive_ci_high", "difference", "predicted_chance", "observed_rate",
+    "touches_share", "credit_share", "removal_effect", "removal_effect_value", "reach", "rank_stability",
 )  # fmt: skip
-_OTHERWISE = ("hazard_ratio", "expected", "predicted")  # estimates whose interval is no share
+_OTHERWISE = ("hazard_ratio", "expected", "predicted", "rank_stability")  # estimates whose interval is no share
 _P_VALUES = ("p_value", "q_value", "p_adjusted", "rmst_p_value", "rmst_p_adjusted")
 _NUMBERS = ("expected", "total", "predicted", "error")  # of people, as estimates
 _EXPOSURES = ("person_days", "person_time_days")

@@ -81,7 +81,8 @@ def _highlighted(table: pd.DataFrame) -> list[str]:
 
 
 def _ranges(ax: Axes, table: pd.DataFrame, shown: list[str]) -> None:
-    """The least and the most that any model gives to each channel."""
+    """The least and the most that any model gives to each channel; one that counts twice divides nothing."""
+    table = table[table["model"] != "any_touch"]
     if table["model"].nunique() < 2:
         return
     found = table.groupby("channel")["conversions"].agg(["min", "max"]).reindex(shown)

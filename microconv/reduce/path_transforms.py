@@ -83,5 +83,5 @@ def _frequency(
         }
     )
     joined = rows.join(table, [rows.channel == table["_channel"], rows["_times"] == table["_many"]])
-    joined = joined.drop("channel").mutate(channel=joined["_number"].cast("int16"))
+    joined = joined.drop("channel").mutate(channel=joined["_number"].cast("int32"))
     return names, engine.materialise(joined.select(*columns))

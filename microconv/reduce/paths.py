@@ -42,15 +42,21 @@ class Paths:
 
 
 def path_sums(
-    log: EventLog, rule: PathRule, *, rules: Sequence[str] = (), orders: Sequence[int] = (), sets: bool = False
+    log: EventLog,
+    rule: PathRule,
+    *,
+    rules: Sequence[str] = (),
+    orders: Sequence[int] = (),
+    sets: bool = False,
+    noise: float = 0.0,
 ) -> Paths:
     """Paths of a log, made by ``rule`` and summed: of the touches before each conversion, of those before none whose
     time is over (null), and how many there are whose time is not (censored). Computed within the engine.
 
-    ``rules``: of ``PathSums.credits``; ``orders``: of chains; ``sets``: whether sets of channels are asked for (also
-    made for ``linear_unique`` and ``any_touch``). Raises ``ParameterError``.
+    ``rules``: of ``PathSums.credits``; ``orders``: of chains; ``sets``: whether sets of channels are asked for;
+    ``noise``: see ``touches_of``. Raises ``ParameterError``.
     """
-    touches = touches_of(log, rule)
+    touches = touches_of(log, rule, noise)
     engine = touches.engine
     placed = engine.materialise(on_paths(touches, rule))
     account = _account(touches, placed)
@@ -59,8 +65,7 @@ def path_sums(
         channels, rows = transformed(engine, placed, channels, rule)
     bucketed = engine.materialise(_ordered(touches, rows, max(orders, default=0), rule.reverse))
     totals = _totals(touches, bucketed, rows)
-    unique = sets or bool({"linear_unique", "any_touch"} & set(rules))
-    members = _sets(engine, bucketed) if unique and len(channels) <= MOST_IN_SETS else None
+    members = _sets(engine, bucketed) if sets and len(channels) <= MOST_IN_SETS else None
     sums = PathSums(
         channels=channels,
         totals=totals,
@@ -99,7 +104,7 @@ def _beside_conversions(touches: Touches, rule: PathRule) -> ir.Table:
     rows = touches.engine.materialise(
         ibis.union(
             touches.touches.select("user_id", "at", "channel", kind=ibis.literal(0, "int8")),
-            touches.conversions.select("user_id", "at", channel=ibis.literal(0, "int16"), kind=ibis.literal(1, "int8")),
+            touches.conversions.select("user_id", "at", channel=ibis.literal(0, "int32"), kind=ibis.literal(1, "int8")),
         )
     )
     order = [rows["at"], rows.kind, -rows.channel if rule.reverse else rows.channel]
@@ -239,9 +244,11 @@ def _transitions(engine: Engine, rows: ir.Table, orders: tuple[int, ...], base: 
 
 def _sets(engine: Engine, rows: ir.Table) -> pd.DataFrame:
     """``PathSums.sets``."""
-    bit = ibis.literal(1, "int64") << (rows.channel.cast("int64") - 1)
-    paths = rows.group_by(["bucket", "user_id", "path", "fate"]).agg(
-        members=bit.bit_or(), conversions=rows.conversions.max(), cents=rows.cents.max()
+    key = ["bucket", "user_id", "path", "fate"]
+    channels = rows.group_by([*key, "channel"]).agg(conversions=rows.conversions.max(), cents=rows.cents.max())
+    bit = ibis.literal(1, "int64") << (channels.channel.cast("int64") - 1)
+    paths = channels.group_by(key).agg(
+        members=bit.sum().cast("int64"), conversions=channels.conversions.max(), cents=channels.cents.max()
     )
     won = paths.fate == WON
     counted = paths.group_by(["bucket", "members"]).agg(

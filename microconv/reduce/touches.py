@@ -22,9 +22,16 @@ if TYPE_CHECKING:
     from microconv.log import EventLog
     from microconv.reduce.path_rules import PathRule
 
-__all__ = ["Touches", "touches_of"]
+__all__ = ["NOISE", "NoTouchError", "Touches", "touches_of"]
+
+NOISE = "(random)"  # the channel of touches at random moments
+_DIGITS = "0123456789abcdef"
 
 _MOST_CHANNELS = 500
+
+
+class NoTouchError(ParameterError):
+    """No event of the log carries a channel."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +50,14 @@ class Touches:
     tie_rate: float
 
 
-def touches_of(log: EventLog, rule: PathRule) -> Touches:
-    """The touches and the conversions of a log. Raises ``ParameterError`` where there are no channels, or too many."""
+def touches_of(log: EventLog, rule: PathRule, noise: float = 0.0) -> Touches:
+    """The touches and the conversions of a log.
+
+    With ``noise`` there is one more channel, ``NOISE``, of touches that cannot have an effect: for that share of all
+    touches one of the same user at a moment drawn evenly from the user's first touch to the end of the log (by a hash).
+
+    Raises ``NoTouchError`` where no event carries a channel and ``ParameterError`` where there are too many channels.
+    """
     engine = log.engine
     timed = with_time(engine, log.table)
     is_target = matches(rule.target, timed)
@@ -54,10 +67,12 @@ def touches_of(log: EventLog, rule: PathRule) -> Touches:
     rows = rows.filter(rows["_chosen"] & rows["_name"].notnull()).drop("_chosen")
     ends = _ends(log)
     rows = engine.materialise(_observed(rows, ends))
+    if noise:
+        rows = engine.materialise(ibis.union(rows, _observed(_random(log, rows, noise), ends)))
     counts = engine.fetch(rows.group_by("_name").agg(touches=rows.count()))
     names = sorted(map(str, counts["_name"]))
     if not names:
-        raise ParameterError(
+        raise NoTouchError(
             f"No event carries a channel (channel={rule.channel!r}), so there are no touches. Name the column that "
             "holds the channel, or the events that are touches."
         )
@@ -68,7 +83,7 @@ def touches_of(log: EventLog, rule: PathRule) -> Touches:
         )
     known = ibis.memtable({"_known": names, "_number": list(range(1, len(names) + 1))})
     coded = rows.join(known, rows["_name"] == known["_known"])
-    coded = engine.materialise(coded.select("user_id", at=coded["_at"], channel=coded["_number"].cast("int16")))
+    coded = engine.materialise(coded.select("user_id", at=coded["_at"], channel=coded["_number"].cast("int32")))
     return Touches(
         engine=engine,
         channels=tuple(names),
@@ -78,6 +93,22 @@ def touches_of(log: EventLog, rule: PathRule) -> Touches:
         until=moment_to_micros(log.observed_until),
         tie_rate=_tie_rate(engine, coded),
     )
+
+
+def _random(log: EventLog, rows: ir.Table, share: float) -> ir.Table:
+    """Touches of ``NOISE``, as many as ``share`` of the touches."""
+    first = rows["_at"].min().over(ibis.window(group_by=rows.user_id))
+    text = rows.user_id.cast("string") + ":" + rows["_at"].cast("string") + ":" + rows["_name"]
+    rows = log.engine.materialise(rows.mutate(_first=first, _digest=log.engine.digest(text)))
+
+    def part(begin: int) -> ir.FloatingValue:
+        digits = [ibis.literal(_DIGITS).find(rows["_digest"].substr(begin + i, 1)).cast("int64") for i in range(6)]
+        return sum((digit * 16 ** (5 - i) for i, digit in enumerate(digits)), ibis.literal(0)) / float(16**6)
+
+    span = ibis.literal(moment_to_micros(log.observed_until), "int64") - rows["_first"]
+    at = rows["_first"] + (part(8) * span.cast("float64")).floor().cast("int64")
+    drawn = rows.filter(part(0) < share)
+    return drawn.select("user_id", _at=at, _name=ibis.literal(NOISE))
 
 
 def _channel(timed: ir.Table, rule: PathRule) -> ir.StringValue:

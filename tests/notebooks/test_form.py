@@ -31,10 +31,9 @@ def notebook(path: Path) -> Any:
     return nbformat.read(path, as_version=4)
 
 
-def test_there_are_three() -> None:
-    assert {"tracking_quality", "funnel", "time_to_conversion", "micro_conversion_value"} <= {
-        path.stem for path in NOTEBOOKS
-    }
+def test_all_are_there() -> None:
+    wanted = {"tracking_quality", "funnel", "time_to_conversion", "micro_conversion_value", "attribution"}
+    assert wanted <= {path.stem for path in NOTEBOOKS}
 
 
 def test_kernel_and_language_are_named(notebook: Any) -> None:
@@ -98,17 +97,19 @@ def test_outputs_are_small_clean_and_of_no_machine(path: Path, notebook: Any) ->
 def test_each_has_a_picture_and_tables(notebook: Any) -> None:
     kinds = [kind for cell in notebook.cells for output in cell.get("outputs", []) for kind in output.data]
     code = "".join(cell.source for cell in notebook.cells)
-    pictures = 8 if "mc.retention" in code else 3 if "mc.micro_value" in code else 1
+    three = "mc.micro_value" in code or "mc.attribution" in code
+    pictures = 8 if "mc.retention" in code else 3 if three else 1
     assert kinds.count("image/png") == pictures
     assert kinds.count("text/html") >= 4
 
 
 def test_the_list_is_in_reading_order() -> None:
-    assert list(list_notebooks())[:4] == [
+    assert list(list_notebooks())[:5] == [
         "tracking_quality",
         "funnel",
         "time_to_conversion",
         "micro_conversion_value",
+        "attribution",
     ]
 
 

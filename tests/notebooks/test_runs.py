@@ -39,7 +39,9 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["tracking_quality", "funnel", "time_to_conversion", "micro_conversion_value"])
+@pytest.mark.parametrize(
+    "name", ["tracking_quality", "funnel", "time_to_conversion", "micro_conversion_value", "attribution"]
+)
 def test_bare_papermill_from_another_folder(name: str, tmp_path: Path) -> None:
     run = papermill(name, tmp_path)
     assert run.returncode == 0, run.stderr[-2_000:]
@@ -82,6 +84,29 @@ def test_the_value_notebook_saves_what_the_function_gives(tmp_path: Path) -> Non
     assert segments["incremental"].tolist() == pytest.approx(expected.segments["incremental"].tolist(), nan_ok=True)
     # The truth of the sample was computed for the plan's horizon only, and is not shown beside another.
     assert not (tmp_path / "o" / "truth.csv").exists()
+
+
+def test_the_attribution_notebook_saves_what_the_function_gives(tmp_path: Path) -> None:
+    parameters = {
+        "model": ["last", "markov"],
+        "lookback": "14D",
+        "transforms": ["exposure", ["drop", "direct"]],
+        "spend": {"email": 300},
+        "output_dir": str(tmp_path / "o"),
+    }
+    run_notebook("attribution", parameters, output=tmp_path / "out.ipynb", progress=False)
+    expected = mc.attribution(
+        mc.sample_log(),
+        model=["last", "markov"],
+        lookback="14D",
+        transforms=["exposure", ("drop", "direct")],
+        spend={"email": 300},
+        check=True,
+    )
+    saved = pd.read_parquet(tmp_path / "o" / "table.parquet")
+    pd.testing.assert_frame_equal(saved, expected.table, check_dtype=False)
+    spent = pd.read_csv(tmp_path / "o" / "spend.csv")
+    assert spent["cost_per_conversion"].tolist() == pytest.approx(expected.spend["cost_per_conversion"].tolist())
 
 
 def test_foreign_events_through_papermill_alone(foreign: Path, tmp_path: Path) -> None:
