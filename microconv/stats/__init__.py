@@ -11,6 +11,8 @@ from typing import Any
 
 _PUBLIC = {
     "aalen_johansen": "microconv.stats.competing",
+    "additive_hazards": "microconv.stats.additive",
+    "AdditiveHazards": "microconv.stats.additive",
     "adjust_p_values": "microconv.stats.multiplicity",
     "bounding_factor": "microconv.stats.sensitivity",
     "chain_conversion_rate": "microconv.stats.markov",
