@@ -23,6 +23,8 @@ from microconv.touch_sums import TouchSums
 START = pd.Timestamp("2026-03-01", tz="UTC")
 HOUR, DAY = 3_600_000_000, 86_400_000_000
 SPAN = 20 * 24  # hours
+UNTIL = START + pd.Timedelta(SPAN + 5, unit="h")
+VISIT = End(name="visit", event="visit")
 PLAN: dict[str, Any] = {
     "macros": [{"name": "purchase", "event": "purchase", "value": "value", "currency": "EUR"}],
     "competing": ["cancel"],
@@ -53,7 +55,7 @@ def frame_of(seed: int, users: int = 250) -> pd.DataFrame:
 
 
 def log_of(frame: pd.DataFrame, **reading: Any) -> EventLog:
-    return mc.read_events(frame, plan=PLAN, observed_until=START + pd.Timedelta(SPAN + 5, unit="h"), **reading)
+    return mc.read_events(frame, plan=PLAN, observed_until=UNTIL, **reading)
 
 
 def by_loops(frame: pd.DataFrame, sums: TouchSums, *, reverse: bool = False, repeat: str = "each") -> dict[str, Any]:
@@ -160,9 +162,9 @@ def test_neither_the_order_of_rows_nor_the_names_of_channels_matter() -> None:
 def test_without_competing_ends_users_stay_at_risk() -> None:
     frame = frame_of(3)
     ended = touch_exposures(log_of(frame), RULE, HALVES)
-    alone = touch_exposures(log_of(frame), RULE, HALVES, competing=())
-    without = frame[frame["event"] != "cancel"]
-    same = touch_exposures(log_of(without), RULE, HALVES)
+    alone = touch_exposures(log_of(frame), replace(RULE, touch=VISIT), HALVES, competing=())
+    plan = {key: value for key, value in PLAN.items() if key != "competing"}
+    same = touch_exposures(mc.read_events(frame, plan=plan, observed_until=UNTIL), replace(RULE, touch=VISIT), HALVES)
     pd.testing.assert_frame_equal(alone.at_risk, same.at_risk)
     assert alone.at_risk["users"].sum() >= ended.at_risk["users"].sum()
     assert len(alone.conversions) > len(ended.conversions)
@@ -184,7 +186,7 @@ def test_a_sample_of_conversions_stands_for_all_of_them() -> None:
 def test_where_younger_conversions_are_left_out_observation_ends_earlier() -> None:
     frame, week = frame_of(6), 7 * DAY
     sums = touch_exposures(log_of(frame), replace(RULE, worth=RULE.target, worth_within=week), HALVES)
-    until = START + pd.Timedelta(SPAN + 5, unit="h") - pd.Timedelta(7, unit="D")
+    until = UNTIL - pd.Timedelta(7, unit="D")
     earlier = mc.read_events(frame[frame["time"] <= until], plan=PLAN, observed_until=until)
     plain = touch_exposures(earlier, RULE, HALVES)
     for name in ("at_risk", "exposures", "acting"):
