@@ -208,6 +208,7 @@ def test_one_channel_takes_everything() -> None:
     rows = result.table[result.table["channel"] == "A"].set_index("model")["conversions"]
     assert rows.to_numpy() == pytest.approx(3)
     assert any("one channel only" in warning for warning in result.warnings)
+    assert result.meaning.endswith("the same, as no path has touches of two channels.")
 
 
 def test_nobody_converts_and_a_conversion_without_a_touch() -> None:
@@ -248,6 +249,24 @@ def test_bad_input_says_how_to_mend_it(options: dict[str, Any], message: str) ->
 def test_paths_have_no_times() -> None:
     with pytest.raises(ParameterError, match="needs the times of touches"):
         mc.attribution(toy_paths(), model="time_decay")
+
+
+def test_leads_by_origin(real_data: Path) -> None:
+    leads = pd.read_csv(real_data / "olist" / "marketing_qualified_leads.csv")
+    deals = pd.read_csv(real_data / "olist" / "closed_deals.csv")
+    contacts = {"user_id": leads["mql_id"], "time": leads["first_contact_date"], "channel": leads["origin"]}
+    won = {"user_id": deals["mql_id"], "time": deals["won_date"]}
+    events = pd.concat([pd.DataFrame(contacts).assign(event="contact"), pd.DataFrame(won).assign(event="won")])
+    events = events.astype({"channel": "string"})
+    log = mc.read_events(events.assign(time=pd.to_datetime(events["time"])), tz="UTC")
+    result = mc.attribution(log, target="won", lookback="none", model=["last", "markov", "shapley"])
+    # One contact a lead: what each model gives is a count, less the deal that was won before its first contact.
+    both = leads.merge(deals, on="mql_id")
+    known = both[both["won_date"] >= both["first_contact_date"]]["origin"].value_counts()
+    for _, rows in result.table.groupby("model"):
+        numbers = rows.set_index("channel")["conversions"]
+        assert numbers[known.index].tolist() == pytest.approx(known.tolist())
+        assert numbers.sum() == pytest.approx(842)
 
 
 @pytest.mark.spark

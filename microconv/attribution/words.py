@@ -15,6 +15,7 @@ UNATTRIBUTED, OVERLAP = "(unattributed)", "(overlap)"
 _TIES = 0.02  # a larger share of touches in ties is worth a warning
 _UNTOUCHED = 0.3
 _MOVED = 0.1
+_SAME = 1e-6  # conversions
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ def _spread(rows: pd.DataFrame) -> str:
     if rows["model"].nunique() < 2:
         return ""
     found = rows[rows["model"] != "any_touch"].groupby("channel", sort=False)["conversions"].agg(["min", "max"])
+    if (found["max"] - found["min"]).max() < _SAME:
+        return "All models give every channel the same, as no path has touches of two channels."
     at = int((found["max"] - found["min"]).to_numpy().argmax())
     widest, low, high = str(found.index[at]), float(found["min"].iloc[at]), float(found["max"].iloc[at])
     return f"The choice of the model matters most for {widest!r}: {low:,.1f} to {high:,.1f} conversions."
