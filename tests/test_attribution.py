@@ -140,6 +140,18 @@ def test_a_random_channel_stands_beside_the_models(sample: mc.Result) -> None:
     assert checks.loc["markov", "credit_share"] > checks.loc["linear", "credit_share"]
 
 
+def test_survival_stands_beside_the_others(sample: mc.Result) -> None:
+    rows = sample.table[sample.table["model"] == "survival"].set_index("channel")
+    assert rows["conversions"].sum() == pytest.approx(650)
+    assert rows.loc["(baseline)", "conversions"] > 0
+    assert sample.survival["coef"].min() >= 0
+    assert "which halves every 7D" in sample.models.set_index("model").loc["survival", "definition"]
+    assert any("at the very instant of a touch" in warning for warning in sample.warnings)
+    chosen = mc.attribution(mc.sample_log(), model="survival", half_life="auto")
+    assert chosen.parameters["half_life"] == "auto"
+    assert "halves every 7D" not in chosen.models["definition"].iloc[0] or chosen.table.equals(sample.table)
+
+
 def test_each_level_of_a_segment_is_the_attribution_of_its_users(sample: mc.Result) -> None:
     rows = sample.segments[sample.segments["model"] == "linear"]
     assert rows.groupby("device")["conversions"].sum().sum() == pytest.approx(650)
@@ -239,6 +251,7 @@ def test_nobody_converts_and_a_conversion_without_a_touch() -> None:
         ({"by": "devise"}, "Did you mean 'device'"),
         ({"reset": "no"}, "reset='no' must be True or False"),
         ({"target": "third_visit"}, "happens once by definition"),
+        ({"half_life": "auto"}, "chosen by the survival model only"),
     ],
 )
 def test_bad_input_says_how_to_mend_it(options: dict[str, Any], message: str) -> None:

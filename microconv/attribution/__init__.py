@@ -65,8 +65,8 @@ def attribution(
     ``source``: a log, or a ``PathTable`` of paths that were aggregated before (no users, so no intervals).
 
     * ``model``: one, several, or ``"all"`` of ``first, last, last_non_direct, linear, linear_unique, position,
-      time_decay, time_decay_steps, any_touch, markov, markov2, markov3, shapley``. ``.models`` has each definition
-      in words.
+      time_decay, time_decay_steps, any_touch, markov, markov2, markov3, shapley, survival``. ``.models`` has each
+      definition in words.
     * ``target``: plan item or event (default: the plan's first macro); a micro is one too. ``repeat="each"`` counts all
       its events, ``"first"`` each user's first.
     * A touch is an event that carries a ``channel`` (or is a ``touch`` and carries one); ``channel="ga4"`` makes GA4's
@@ -76,9 +76,9 @@ def attribution(
     * ``transforms``, in their order: ``"exposure"`` (a run of one channel is one touch), ``"unique"``, ``"first"``,
       ``"frequency"``, ``("drop", channel, ...)``, ``("drop_if_last", channel, ...)``, ``("keep_last", n)``.
     * ``direct``: channels that ``last_non_direct`` passes over. ``position``: weights of the first touch, those between
-      and the last. ``half_life``: of ``time_decay`` and ``time_decay_steps``. ``game``: of ``shapley``,
-      ``"conversions"`` (equal to ``linear_unique``) or ``"rate"``. ``by``: an attribute at entry; ``.segments`` has the
-      table of each of its levels that has a touch.
+      and the last. ``half_life``: of time decay and ``survival``; ``"auto"``: the survival model chooses (time decay
+      takes 7 days). ``game``: of ``shapley``, ``"conversions"`` (equal to ``linear_unique``) or ``"rate"``. ``by``: an
+      attribute at entry; ``.segments`` has the table of each of its levels that has a touch.
     * ``spend``: money by channel; ``.spend`` has cost per conversion and return, with limits.
     * ``check=True`` adds a channel of random touches, which have no effect: ``.checks`` shows what each model gives it.
     * ``worth``: an item whose money counts as the value of the target (default: the target's own): with
@@ -87,16 +87,19 @@ def attribution(
     * ``refunds, margin, discount_rate, value, currency, rates``: as in ``micro_value``.
 
     Paths without a conversion are null when their time is over (``lookback`` after the last touch); while it is not
-    they are in no model.
+    they are in no model but ``survival``: there users are at risk from their first touch to their first conversion, an
+    end of the plan's ``competing`` or ``censor``, or the end of observation.
 
     ``.table``: ``channel, model, conversions, ci_low, ci_high, value, value_ci_low, value_ci_high, share`` (of all
-    conversions), ``rank, rank_stability``. Rows that are no channel: ``(unattributed)``, ``(overlap)`` (any_touch:
-    counted more than once, below zero). ``.models``: definitions and totals. ``.side_by_side``: conversions with a
+    conversions), ``rank, rank_stability``. Rows that are no channel: ``(unattributed)``, ``(baseline)`` (survival:
+    would have come without a touch), ``(overlap)`` (any_touch: counted more than once, below zero). ``.survival``: what
+    a touch of each channel does. ``.models``: definitions and totals. ``.side_by_side``: conversions with a
     column for each model. ``.removals``: by channel and chain, the share of conversions lost without it, in words.
     ``.transitions``: steps between channels. ``.account``: what became of every touch and conversion. ``.ties``: the
     numbers with touches of one instant in the other order. ``.spend``, ``.checks`` on request.
 
-    Raises ``ParameterError``. Anderl et al. (2016) on Markov chains, with removal to null; Shapley (1953).
+    Raises ``ParameterError``. Anderl et al. (2016) on Markov chains, with removal to null; Shapley (1953); Aalen (1989)
+    on additive hazards.
 
     >>> import microconv as mc
     >>> found = mc.attribution(mc.sample_log(), model=["last", "markov"])
@@ -193,7 +196,7 @@ def _asked(question: Question, terms: PaymentTerms) -> dict[str, Any]:
         "reset": rule.reset,
         "repeat": rule.repeat,
         "transforms": [list(transform) for transform in rule.transforms],
-        "half_life": format_duration(rule.half_life),
+        "half_life": format_duration(rule.half_life) if len(question.half_lives) == 1 else "auto",
         "by": question.by,
         "check": question.check,
         "worth": rule.worth.name if rule.worth is not None else None,

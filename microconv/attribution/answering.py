@@ -11,7 +11,8 @@ import pandas as pd
 
 from microconv.attribution.definitions import CHAINS
 from microconv.attribution.spending import checked_spend, spend_table
-from microconv.attribution.words import OVERLAP, UNATTRIBUTED, Told, assumptions, meaning, removal_words
+from microconv.attribution.surviving import by_hazards
+from microconv.attribution.words import BASELINE, OVERLAP, UNATTRIBUTED, Told, assumptions, meaning, removal_words
 from microconv.attribution.words import warnings_of as warnings_said
 from microconv.durations import format_duration
 from microconv.path_sums import BUCKETS, CONVERSION, NULL, START, PathSums
@@ -57,7 +58,7 @@ def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
     """Conversions with a column for each model, a row for each channel, and the totals."""
     wide = table.pivot_table(index="channel", columns="model", values="conversions", sort=False, aggfunc="sum")
     wide = wide[list(dict.fromkeys(table["model"]))]
-    last = [name for name in (OVERLAP, UNATTRIBUTED) if name in wide.index]
+    last = [name for name in (BASELINE, OVERLAP, UNATTRIBUTED) if name in wide.index]
     wide = wide.reindex([*[name for name in wide.index if name not in last], *last])
     wide.loc["(total)"] = wide.sum()
     return wide.reset_index().rename_axis(columns=None)
@@ -71,12 +72,17 @@ def answer(log: EventLog, question: Question, spend: Any) -> Answer:
     made = counted(log, rule, chosen)
     paid = checked_spend(spend, made.sums.channels)
     table = divided(made.sums, chosen, money=rule.terms is not None)
+    survived = by_hazards(log, question) if "survival" in chosen.models else None
+    if survived is not None:
+        table = pd.concat([table, survived.table], ignore_index=True)
     told = Told(
         target=rule.target.name,
         table=table,
         totals=_totals(made.sums),
         channels=made.sums.channels,
-        definitions=chosen.definitions(format_duration(rule.half_life)),
+        definitions=chosen.definitions(
+            format_duration(rule.half_life), survived.half_life if survived is not None else ""
+        ),
         confidence=chosen.confidence,
         lookback=rule.lookback,
         reset=rule.reset,
@@ -90,11 +96,15 @@ def answer(log: EventLog, question: Question, spend: Any) -> Answer:
     extra = _frames(table, made.sums, told, paid) | {"account": made.account}
     if ties is not None:
         extra["ties"] = ties
+    warnings = warnings_said(told, ties)
+    if survived is not None:
+        extra["survival"] = survived.coefficients
+        warnings += survived.warnings
     if question.check:
         extra["checks"] = null_channel(log, question)
     if question.by is not None:
         extra["segments"] = by_segment(log, question)
-    return Answer(table, meaning(told), assumptions(told), warnings_said(told, ties), extra)
+    return Answer(table, meaning(told), assumptions(told), warnings, extra)
 
 
 def counted(log: EventLog, rule: PathRule, chosen: Choices, noise: float = 0.0) -> Paths:
@@ -127,12 +137,12 @@ def answer_paths(paths: PathTable, chosen: Choices, target: str, spend: Any) -> 
 
 
 def divided(sums: PathSums, chosen: Choices, *, money: bool) -> pd.DataFrame:
-    """The table of all models; without ``money`` its columns of value are not known."""
+    """The table of all models but survival; without ``money`` its columns of value are not known."""
     from microconv.stats import credited
 
     table = credited(
         sums,
-        chosen.models,
+        [name for name in chosen.models if name != "survival"],
         game=chosen.game,
         replicates=chosen.replicates,
         seed=chosen.seed,

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from microconv.payment_terms import PaymentTerms
     from microconv.plan import Item
 
-__all__ = ["Choices", "Question", "ask", "choices"]
+__all__ = ["AUTO", "Choices", "Question", "ask", "choices"]
+
+AUTO = "auto"
+# What time decay takes where the survival model chooses, and what that chooses from.
+_HALF_LIVES = ("7D", "1D", "3D", "14D", "30D")
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Choices:
         """The orders of the chains."""
         return tuple(CHAINS[name] for name in self.models if name in CHAINS)
 
-    def definitions(self, half_life: str) -> dict[str, str]:
+    def definitions(self, half_life: str, survival_half_life: str = "") -> dict[str, str]:
         """Each model in words."""
         first, middle, last = self.position
         values = {
@@ -54,6 +58,7 @@ class Choices:
             "middle": middle,
             "last": last,
             "half_life": half_life,
+            "survival_half_life": survival_half_life,
             "game": GAMES[self.game],
         }
         return {name: definition(name, **values) for name in self.models}
@@ -61,10 +66,13 @@ class Choices:
 
 @dataclass(frozen=True)
 class Question:
-    """A checked question about a log. ``by``: an attribute at entry whose levels are also answered apart."""
+    """A checked question about a log. ``half_lives``: those that the survival model chooses from, in microseconds;
+    ``by``: an attribute at entry whose levels are also answered apart.
+    """
 
     choices: Choices
     rule: PathRule
+    half_lives: tuple[int, ...]
     check: bool
     by: str | None
 
@@ -136,6 +144,10 @@ def ask(
     for name, value in (("reset", reset), ("check", check)):
         if not isinstance(value, bool):
             raise ParameterError(f"{name}={shorten(repr(value))} must be True or False.")
+    by_data = half_life == AUTO
+    if by_data and "survival" not in chosen.models:
+        raise ParameterError("half_life='auto' is chosen by the survival model only. Ask for it, or give a duration.")
+    half_lives = tuple(to_micros(each, "half_life") for each in (_HALF_LIVES if by_data else (half_life,)))
     rule = PathRule(
         target=goal,
         touch=as_item(log, touch, "touch") if touch is not None else None,
@@ -146,12 +158,18 @@ def ask(
         transforms=checked_transforms(transforms),
         direct=chosen.direct,
         position=chosen.position,
-        half_life=to_micros(half_life, "half_life"),
+        half_life=half_lives[0],
         terms=_money(log, goal, worth, terms),
         worth=as_item(log, worth, "worth") if worth is not None else None,
         worth_within=to_micros(worth_within, "worth_within") if worth_within is not None else None,
     )
-    return Question(chosen, rule, check, segment_columns(log, by, ("channel", "model"))[0] if by is not None else None)
+    return Question(
+        chosen,
+        rule,
+        half_lives if by_data else half_lives[:1],
+        check,
+        segment_columns(log, by, ("channel", "model"))[0] if by is not None else None,
+    )
 
 
 def _money(log: EventLog, goal: Item, worth: Step | None, terms: PaymentTerms) -> RevenueTerms | None:

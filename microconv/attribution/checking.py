@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from microconv.attribution.answering import counted, divided
+from microconv.attribution.surviving import by_hazards
 from microconv.attribution.words import OVERLAP, UNATTRIBUTED
 from microconv.errors import ParameterError
 from microconv.reduce.touches import NOISE, NoTouchError
@@ -26,8 +27,10 @@ def other_order(log: EventLog, question: Question, table: pd.DataFrame) -> pd.Da
     """``channel, model, conversions, other_order, difference``: what changes when touches of one instant are taken in
     the other order; only rows that move.
     """
-    made = counted(log, replace(question.rule, reverse=True), question.choices)
-    other = divided(made.sums, question.choices, money=False)
+    turned = replace(question, rule=replace(question.rule, reverse=True))
+    other = divided(counted(log, turned.rule, question.choices).sums, question.choices, money=False)
+    if "survival" in question.choices.models:
+        other = pd.concat([other, by_hazards(log, turned).table], ignore_index=True)
     found = table[["channel", "model", "conversions"]].copy()
     found["other_order"] = other["conversions"].to_numpy()
     found["difference"] = found["other_order"] - found["conversions"]
@@ -44,6 +47,8 @@ def null_channel(log: EventLog, question: Question) -> pd.DataFrame:
     assert sums.touches is not None  # counted from a log
     touches = sums.touches.groupby("channel")["touches"].sum()
     table = divided(sums, question.choices, money=False)
+    if "survival" in question.choices.models:
+        table = pd.concat([table, by_hazards(log, question, noise=_SHARE).table], ignore_index=True)
     total = table[~table["channel"].isin([UNATTRIBUTED, OVERLAP])].groupby("model")["conversions"].sum()
     rows = table[table["channel"] == NOISE]
     whole = rows["model"].map(total)
@@ -79,6 +84,8 @@ def by_segment(log: EventLog, question: Question) -> pd.DataFrame:
         except NoTouchError:  # there is nothing to divide at this level
             continue
         table = divided(made.sums, question.choices, money=question.rule.terms is not None)
+        if "survival" in question.choices.models:
+            table = pd.concat([table, by_hazards(smaller, question).table], ignore_index=True)
         table.insert(0, question.by, level)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)

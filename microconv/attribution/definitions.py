@@ -10,7 +10,7 @@ __all__ = ["CHAINS", "DEFINITIONS", "GAMES", "TIMED", "asked_models", "definitio
 
 CHAINS = {"markov": 1, "markov2": 2, "markov3": 3}
 # Models that need the times of touches, which aggregated paths have not.
-TIMED = ("time_decay", "time_decay_steps")
+TIMED = ("time_decay", "time_decay_steps", "survival")
 DEFINITIONS = {
     "first": "All to the first touch of the path.",
     "last": "All to the last touch before the conversion.",
@@ -31,6 +31,10 @@ DEFINITIONS = {
     "holds it.",
     "markov3": "As markov, the next step depending on the last three touches.",
     "shapley": "Shapley's value of a game between channels. {game}",
+    "survival": "The rate of conversion is a baseline, by time since the first touch and channel of entry, plus what "
+    "each touch adds, which halves every {survival_half_life}; each conversion is divided by the parts that these have "
+    "in the rate at its moment. Users whose time is not up count as not converted yet; the first conversion of each "
+    "user counts, later ones are unattributed.",
 }
 GAMES = {
     "conversions": "A coalition earns the conversions of all paths on which no other channel stands; this gives every "

@@ -9,9 +9,9 @@ import pandas as pd
 
 from microconv.durations import format_duration
 
-__all__ = ["OVERLAP", "UNATTRIBUTED", "Told", "assumptions", "meaning", "removal_words", "warnings_of"]
+__all__ = ["BASELINE", "OVERLAP", "UNATTRIBUTED", "Told", "assumptions", "meaning", "removal_words", "warnings_of"]
 
-UNATTRIBUTED, OVERLAP = "(unattributed)", "(overlap)"
+UNATTRIBUTED, BASELINE, OVERLAP = "(unattributed)", "(baseline)", "(overlap)"
 _TIES = 0.02  # a larger share of touches in ties is worth a warning
 _UNTOUCHED = 0.3
 _MOVED = 0.1
@@ -39,7 +39,7 @@ class Told:
 
 
 def _channels(told: Told) -> pd.DataFrame:
-    return told.table[~told.table["channel"].isin([UNATTRIBUTED, OVERLAP])]
+    return told.table[~told.table["channel"].isin([UNATTRIBUTED, BASELINE, OVERLAP])]
 
 
 def meaning(told: Told) -> str:
@@ -106,12 +106,12 @@ def assumptions(told: Told) -> list[str]:
     if told.buckets > 1:
         said.append(
             f"{told.confidence:.0%} intervals: {told.replicates:,} replicates of {told.buckets} groups of users "
-            "(Poisson weights; chains of many states: their linear form), each scaled to the conversions that were "
-            "counted: they hold the uncertainty of the division, not of next month's volume."
+            "(Poisson weights; chains of many states and survival: their linear form), each scaled to the conversions "
+            "that were counted: they hold the uncertainty of the division, not of next month's volume."
         )
     said.append(
-        "Attribution divides conversions among the touches that came before them. It does not ask what would have come "
-        "without a touch; an experiment does."
+        "Attribution divides conversions among the touches that came before them. Only survival asks what would have "
+        "come without a touch, of users who were not drawn by lot; an experiment is what proves a channel."
     )
     return said
 

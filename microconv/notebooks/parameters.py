@@ -28,6 +28,7 @@ _CALLED = {
     "dict": "a mapping",
 }
 _DURATIONS = ("horizon", "window", "lookback", "within_step", "landmark", "holdback", "half_life", "worth_within")
+_WORDS = (("window", "none"), ("lookback", "none"), ("half_life", "auto"))  # where a duration may also be a word
 _MOMENTS = ("start", "end", "observed_until")
 _CHOICES = {
     "order": ("ordered", "any", "strict"),
@@ -178,7 +179,7 @@ def _check_value(name: str, value: Any) -> None:
     """Values that no notebook could use, found before anything is read. Empty text is always "not given"."""
     if isinstance(value, str) and "\0" in value:
         raise ParameterError(f"{name}={shorten(repr(value))} holds a null character.")
-    if name in _DURATIONS and value and not (name in ("window", "lookback") and value == "none"):
+    if name in _DURATIONS and value and (name, value) not in _WORDS:
         to_micros(value, name)
     elif name in _MOMENTS and value:
         from microconv.engine import to_datetime

@@ -63,6 +63,7 @@ _HOLDS = {
     "account": "what became of every touch",
     "checks": "what cannot have an effect, and what it gets",
     "ties": "what another order of touches at one instant would change",
+    "survival": "what a touch of each channel adds to the rate",
     "spend": "cost per conversion and return",
     "truth": "what was planted in the simulated log",
 }

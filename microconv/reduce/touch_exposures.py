@@ -40,6 +40,7 @@ def touch_exposures(
     competing: Sequence[Item] | None = None,
     intervals: int = 10,
     most: int = 200_000,
+    noise: float = 0.0,
 ) -> TouchSums:
     """What acted on whom and for how long: the sums of an additive hazard with touches that decay.
 
@@ -51,11 +52,11 @@ def touch_exposures(
 
     The time since the first touch is cut into up to ``intervals`` at quantiles of the conversions' ages. All integrals
     are in closed form, no time is rounded. Of more than ``most`` conversions a sample is drawn by hash of the user,
-    with weights; exposures are always those of all. Raises ``ParameterError``.
+    with weights; exposures are always those of all. ``noise``: see ``touches_of``. Raises ``ParameterError``.
     """
     if not half_lives or min(half_lives) <= 0:
         raise ParameterError("half_lives must be one or more durations above 0, in microseconds.")
-    touches = touches_of(log, rule)
+    touches = touches_of(log, rule, noise)
     engine = touches.engine
     users = engine.materialise(_at_risk(log, touches, rule, competing))
     won = _ended(engine, users, most)

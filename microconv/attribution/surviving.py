@@ -1,0 +1,68 @@
+"""Survival attribution: the additive hazard as one of the models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from microconv.durations import MICROS_PER_DAY, format_duration
+
+if TYPE_CHECKING:
+    from microconv.attribution.asking import Question
+    from microconv.log import EventLog
+    from microconv.stats.additive import AdditiveHazards
+
+__all__ = ["Survived", "by_hazards"]
+
+_OFTEN_AT_ONCE = 0.05
+
+
+@dataclass(frozen=True)
+class Survived:
+    """The rows of the model, the ``half_life`` that it has, what its touches do, and what to beware of."""
+
+    table: pd.DataFrame
+    half_life: str
+    coefficients: pd.DataFrame
+    warnings: list[str]
+
+
+def by_hazards(log: EventLog, question: Question, noise: float = 0.0) -> Survived:
+    """The model ``survival`` on a log; with ``noise`` beside touches at random moments, see ``reduce.touches``."""
+    from microconv.reduce.touch_exposures import touch_exposures
+    from microconv.stats import additive_hazards
+
+    chosen, rule = question.choices, question.rule
+    fitted = additive_hazards(touch_exposures(log, rule, question.half_lives, noise=noise))
+    table = fitted.credits(confidence=chosen.confidence, replicates=chosen.replicates, seed=chosen.seed)
+    if rule.terms is None:
+        table = table.assign(value=float("nan"), value_ci_low=float("nan"), value_ci_high=float("nan"))
+    half_life = format_duration(round(fitted.half_life_days * MICROS_PER_DAY))
+    return Survived(table, half_life, fitted.coefficients, _warnings(fitted, rule.transforms != ()))
+
+
+def _warnings(fitted: AdditiveHazards, changed: bool) -> list[str]:
+    said = []
+    if fitted.untold:
+        names = ", ".join(repr(name) for name in fitted.untold)
+        said.append(
+            f"survival: {names} only ever came first, so that what they do cannot be told from who comes by them; it "
+            "is in (baseline)."
+        )
+    if fitted.entangled:
+        names = ", ".join(repr(name) for name in fitted.entangled)
+        said.append(f"survival: {names} are always touched together with others and cannot be told apart from them.")
+    sums = fitted.sums
+    if sums.sampled < 1:
+        said.append(f"survival: fitted to a sample of {sums.sampled:.1%} of the conversions, and to all time at risk.")
+    told = float(sums.totals["told"].sum())
+    if told and sums.at_once / told > _OFTEN_AT_ONCE:
+        said.append(
+            f"survival: {sums.at_once:,} conversions come at the very instant of a touch. No rate can say what a touch "
+            "does at once; look at how times are recorded."
+        )
+    if changed:
+        said.append("survival takes the touches as they are: transforms do not change it.")
+    return said
