@@ -124,7 +124,7 @@ def _at_risk(log: EventLog, touches: Touches, rule: PathRule, competing: Sequenc
     users = users.mutate(stop=ibis.least(users["_goal"].fill_null(until), until), won=(users["_goal"] <= until))
     users = engine.materialise(users.mutate(won=users.won.fill_null(False)).filter(users.start <= users.stop))
     goals = goals.rename(_who="user_id", _at="at")
-    joined = users.left_join(goals, [users.user_id == goals["_who"], users.stop == goals["_at"], users.won])
+    joined = users.left_join(goals, [users.user_id == goals["_who"], users.stop == goals["_at"]])
     return joined.select(
         "user_id",
         "entry",
@@ -132,8 +132,8 @@ def _at_risk(log: EventLog, touches: Touches, rule: PathRule, competing: Sequenc
         "stop",
         "won",
         bucket=engine.digest(joined.user_id).left(2),
-        conversions=joined.conversions.fill_null(0),
-        cents=joined.cents.fill_null(0),
+        conversions=joined.won.ifelse(joined.conversions, 0).fill_null(0),
+        cents=joined.won.ifelse(joined.cents, 0).fill_null(0),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from touch_worlds import FOUR, TouchLog, simulated
 
 from microconv.errors import ParameterError
 from microconv.plan import End
@@ -16,7 +17,6 @@ from microconv.reduce.paths import path_sums
 from microconv.reduce.touch_exposures import touch_exposures
 from microconv.stats import additive_hazards, credited
 from microconv.touch_sums import TouchSums
-from tests.touch_worlds import FOUR, TouchLog, simulated
 
 DAY = 86_400_000_000
 RULE = PathRule(target=End(name="purchase", event="purchase"), lookback=30 * DAY, terms=RevenueTerms(value="value"))
