@@ -152,6 +152,19 @@ def test_survival_stands_beside_the_others(sample: mc.Result) -> None:
     assert "halves every 7D" not in chosen.models["definition"].iloc[0] or chosen.table.equals(sample.table)
 
 
+def test_without_time_between_touch_and_conversion_survival_is_left_out() -> None:
+    rows = [(f"u{i}", START, "visit", "ad", None) for i in range(20)]
+    rows += [(f"u{i}", START, "buy", None, 10.0) for i in range(20)]
+    frame = pd.DataFrame(rows, columns=["user_id", "time", "event", "channel", "value"])
+    log = mc.read_events(frame.astype({"channel": "string", "value": "Float64"}), observed_until=START)
+    result = mc.attribution(log, target="buy", lookback="30D", check=False)
+    assert "survival" not in set(result.table["model"])
+    assert any("survival is left out" in warning for warning in result.warnings)
+    assert not any(text.startswith("survival:") for text in result.assumptions)
+    with pytest.raises(ParameterError, match="Nobody was at risk for any time"):
+        mc.attribution(log, target="buy", lookback="30D", model="survival")
+
+
 def test_each_level_of_a_segment_is_the_attribution_of_its_users(sample: mc.Result) -> None:
     rows = sample.segments[sample.segments["model"] == "linear"]
     assert rows.groupby("device")["conversions"].sum().sum() == pytest.approx(650)

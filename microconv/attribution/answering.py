@@ -11,7 +11,7 @@ import pandas as pd
 
 from microconv.attribution.definitions import CHAINS
 from microconv.attribution.spending import checked_spend, spend_table
-from microconv.attribution.surviving import by_hazards
+from microconv.attribution.surviving import Survived, by_hazards
 from microconv.attribution.words import BASELINE, OVERLAP, UNATTRIBUTED, Told, assumptions, meaning, removal_words
 from microconv.attribution.words import warnings_of as warnings_said
 from microconv.durations import format_duration
@@ -74,15 +74,13 @@ def answer(log: EventLog, question: Question, spend: Any) -> Answer:
     table = divided(made.sums, chosen, money=rule.terms is not None)
     survived = by_hazards(log, question) if "survival" in chosen.models else None
     if survived is not None:
-        table = pd.concat([table, survived.table], ignore_index=True)
+        table = survived.below(table)
     told = Told(
         target=rule.target.name,
         table=table,
         totals=_totals(made.sums),
         channels=made.sums.channels,
-        definitions=chosen.definitions(
-            format_duration(rule.half_life), survived.half_life if survived is not None else ""
-        ),
+        definitions=_defined(chosen, table, format_duration(rule.half_life), survived),
         confidence=chosen.confidence,
         lookback=rule.lookback,
         reset=rule.reset,
@@ -98,13 +96,20 @@ def answer(log: EventLog, question: Question, spend: Any) -> Answer:
         extra["ties"] = ties
     warnings = warnings_said(told, ties)
     if survived is not None:
-        extra["survival"] = survived.coefficients
+        if len(survived.table):
+            extra["survival"] = survived.coefficients
         warnings += survived.warnings
     if question.check:
         extra["checks"] = null_channel(log, question)
     if question.by is not None:
         extra["segments"] = by_segment(log, question)
     return Answer(table, meaning(told), assumptions(told), warnings, extra)
+
+
+def _defined(chosen: Choices, table: pd.DataFrame, half_life: str, survived: Survived | None) -> dict[str, str]:
+    """The definitions of the models that have an answer."""
+    said = chosen.definitions(half_life, survived.half_life if survived is not None else "")
+    return {model: text for model, text in said.items() if survived is None or model in set(table["model"])}
 
 
 def counted(log: EventLog, rule: PathRule, chosen: Choices, noise: float = 0.0) -> Paths:

@@ -30,7 +30,7 @@ def other_order(log: EventLog, question: Question, table: pd.DataFrame) -> pd.Da
     turned = replace(question, rule=replace(question.rule, reverse=True))
     other = divided(counted(log, turned.rule, question.choices).sums, question.choices, money=False)
     if "survival" in question.choices.models:
-        other = pd.concat([other, by_hazards(log, turned).table], ignore_index=True)
+        other = by_hazards(log, turned).below(other)
     found = table[["channel", "model", "conversions"]].copy()
     found["other_order"] = other["conversions"].to_numpy()
     found["difference"] = found["other_order"] - found["conversions"]
@@ -48,7 +48,7 @@ def null_channel(log: EventLog, question: Question) -> pd.DataFrame:
     touches = sums.touches.groupby("channel")["touches"].sum()
     table = divided(sums, question.choices, money=False)
     if "survival" in question.choices.models:
-        table = pd.concat([table, by_hazards(log, question, noise=_SHARE).table], ignore_index=True)
+        table = by_hazards(log, question, noise=_SHARE).below(table)
     total = table[~table["channel"].isin([UNATTRIBUTED, OVERLAP])].groupby("model")["conversions"].sum()
     rows = table[table["channel"] == NOISE]
     whole = rows["model"].map(total)
@@ -85,7 +85,7 @@ def by_segment(log: EventLog, question: Question) -> pd.DataFrame:
             continue
         table = divided(made.sums, question.choices, money=question.rule.terms is not None)
         if "survival" in question.choices.models:
-            table = pd.concat([table, by_hazards(smaller, question).table], ignore_index=True)
+            table = by_hazards(smaller, question).below(table)
         table.insert(0, question.by, level)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)

@@ -21,12 +21,18 @@ _OFTEN_AT_ONCE = 0.05
 
 @dataclass(frozen=True)
 class Survived:
-    """The rows of the model, the ``half_life`` that it has, what its touches do, and what to beware of."""
+    """The rows of the model, the ``half_life`` that it has, what its touches do, and what to beware of; no rows where
+    it has no answer and others have.
+    """
 
     table: pd.DataFrame
     half_life: str
     coefficients: pd.DataFrame
     warnings: list[str]
+
+    def below(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The rows of other models with these below them."""
+        return pd.concat([table, self.table], ignore_index=True) if len(self.table) else table
 
 
 def by_hazards(log: EventLog, question: Question, noise: float = 0.0) -> Survived:
@@ -35,7 +41,11 @@ def by_hazards(log: EventLog, question: Question, noise: float = 0.0) -> Survive
     from microconv.stats import additive_hazards
 
     chosen, rule = question.choices, question.rule
-    fitted = additive_hazards(touch_exposures(log, rule, question.half_lives, noise=noise))
+    sums = touch_exposures(log, rule, question.half_lives, noise=noise)
+    if len(chosen.models) > 1 and not sums.at_risk.filter(like="days_").to_numpy().sum() > 0:
+        why = "survival is left out: every user's first touch is the last thing that is known of them."
+        return Survived(pd.DataFrame(), "", pd.DataFrame(), [why])
+    fitted = additive_hazards(sums)
     table = fitted.credits(confidence=chosen.confidence, replicates=chosen.replicates, seed=chosen.seed)
     if rule.terms is None:
         table = table.assign(value=float("nan"), value_ci_low=float("nan"), value_ci_high=float("nan"))

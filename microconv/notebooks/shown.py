@@ -24,7 +24,13 @@ _SHARES = (
     "naive_ci_high", "difference", "predicted_chance", "observed_rate",
     "touches_share", "credit_share", "removal_effect", "removal_effect_value", "reach", "rank_stability",
 )  # fmt: skip
-_OTHERWISE = ("hazard_ratio", "expected", "predicted", "rank_stability", "per_touch")  # estimates whose interval is no share
+_OTHERWISE = (
+    "hazard_ratio",
+    "expected",
+    "predicted",
+    "rank_stability",
+    "per_touch",
+)  # estimates whose interval is no share
 _P_VALUES = ("p_value", "q_value", "p_adjusted", "rmst_p_value", "rmst_p_adjusted")
 _NUMBERS = ("expected", "total", "predicted", "error")  # of people, as estimates
 _EXPOSURES = ("person_days", "person_time_days")

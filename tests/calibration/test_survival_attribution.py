@@ -15,7 +15,7 @@ from microconv.stats import additive_hazards
 
 pytestmark = pytest.mark.calibration
 
-LOGS, USERS = 300, 2_000
+LOGS, USERS = 120, 2_000
 RULE = PathRule(target=End(name="purchase", event="purchase"), terms=RevenueTerms(value="value"))
 EFFECTIVE = ["email", "search", "social"]
 
