@@ -225,6 +225,34 @@ def test_hostile_names_stay_text_and_files_are_written(tmp_path: Path) -> None:
     assert (tmp_path / "figure.png").is_file()
 
 
+def test_survival_says_what_it_cannot_tell_from_an_effect(sample: mc.Result) -> None:
+    assert any("Intent that changes among those who came by the same channel" in text for text in sample.assumptions)
+    assert not any("Intent" in text for text in mc.attribution(toy_log(), model="last").assumptions)
+
+
+def test_the_game_of_rates_names_the_channels_that_it_hardly_knows() -> None:
+    paths = [("A", 12), ("B", 9), ("AB", 20), ("AC", 15), ("BC", 3)]
+    rows = [
+        row
+        for path, conversions in paths
+        for number in range(2 * conversions)
+        for row in [
+            *[(f"{path}{number}", START + place * DAY, "visit", name) for place, name in enumerate(path)],
+            *([(f"{path}{number}", START + 3 * DAY, "buy", None)] if number < conversions else []),
+        ]
+    ]
+    frame = pd.DataFrame(rows, columns=["user_id", "time", "event", "channel"]).astype({"channel": "string"})
+    log = mc.read_events(frame, observed_until=START + 90 * DAY)
+    result = mc.attribution(log, target="buy", lookback="30D", model=["linear", "shapley"], game="rate")
+    (warning,) = [text for text in result.warnings if text.startswith("shapley has no intervals")]
+    assert "'B', 'C' had fewer than 10 conversions" in warning
+    limits = result.table.set_index("model")[["ci_low", "ci_high"]]
+    assert limits.loc["shapley"].isna().all(axis=None)
+    assert limits.loc["linear"].notna().all(axis=None)
+    other = mc.attribution(log, target="buy", lookback="30D", model="shapley")
+    assert not any("shapley has no" in text for text in other.warnings)
+
+
 def test_one_channel_takes_everything() -> None:
     paths = mc.PathTable.from_paths(
         pd.DataFrame({"path": ["A", "A > A"], "conversions": [2, 1], "null": [3, 1]}), null_col="null"

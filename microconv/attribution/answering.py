@@ -89,6 +89,7 @@ def answer(log: EventLog, question: Question, spend: Any) -> Answer:
         buckets=BUCKETS,
         replicates=chosen.replicates,
         transforms=tuple(" ".join(map(str, transform)) for transform in rule.transforms),
+        thin=_thin(made.sums, chosen),
     )
     ties = other_order(log, question, table) if made.tie_rate else None
     extra = _frames(table, made.sums, told, paid) | {"account": made.account}
@@ -104,6 +105,15 @@ def answer(log: EventLog, question: Question, spend: Any) -> Answer:
     if question.by is not None:
         extra["segments"] = by_segment(log, question)
     return Answer(table, meaning(told), assumptions(told), warnings, extra)
+
+
+def _thin(sums: PathSums, chosen: Choices) -> tuple[str, ...]:
+    """The channels for whose sake Shapley's game of rates has no intervals."""
+    from microconv.stats.shapley_values import thin_channels
+
+    if "shapley" not in chosen.models or chosen.game != "rate" or sums.sets is None:
+        return ()
+    return tuple(sums.channels[number] for number in thin_channels(sums.sets, len(sums.channels)))
 
 
 def _defined(chosen: Choices, table: pd.DataFrame, half_life: str, survived: Survived | None) -> dict[str, str]:

@@ -8,8 +8,19 @@ from dataclasses import dataclass
 import pandas as pd
 
 from microconv.durations import format_duration
+from microconv.stats.shapley_values import FEWEST
 
-__all__ = ["BASELINE", "OVERLAP", "UNATTRIBUTED", "Told", "assumptions", "meaning", "removal_words", "warnings_of"]
+__all__ = [
+    "BASELINE",
+    "OVERLAP",
+    "UNATTRIBUTED",
+    "Told",
+    "about_paths",
+    "assumptions",
+    "meaning",
+    "removal_words",
+    "warnings_of",
+]
 
 UNATTRIBUTED, BASELINE, OVERLAP = "(unattributed)", "(baseline)", "(overlap)"
 _TIES = 0.02  # a larger share of touches in ties is worth a warning
@@ -36,6 +47,7 @@ class Told:
     buckets: int = 1
     replicates: int = 0
     transforms: tuple[str, ...] = ()
+    thin: tuple[str, ...] = ()  # channels whose own paths have too few conversions for the game of rates
 
 
 def _channels(told: Told) -> pd.DataFrame:
@@ -97,8 +109,13 @@ def assumptions(told: Told) -> list[str]:
     if told.from_paths:
         said.append("Paths were aggregated before: how touches were chosen and ordered is not known here.")
     else:
-        said += _about_paths(told)
+        said += about_paths(told)
     said += [f"{model}: {text}" for model, text in told.definitions.items()]
+    if "survival" in told.definitions:
+        said.append(
+            "survival: who comes by which channel is in the baseline. Intent that changes among those who came by the "
+            "same channel, and is touched more often while it is high, is taken for what those touches do."
+        )
     said.append(
         "Conversions and values each add up to their total in every model; conversions without a touch stand in "
         f"{UNATTRIBUTED}."
@@ -116,7 +133,7 @@ def assumptions(told: Told) -> list[str]:
     return said
 
 
-def _about_paths(told: Told) -> list[str]:
+def about_paths(told: Told) -> list[str]:
     lookback = "any time" if told.lookback is None else f"up to {format_duration(told.lookback)} (to the microsecond)"
     each = "Every conversion counts" if told.repeat == "each" else "The first conversion of each user counts"
     reset = (
@@ -167,6 +184,12 @@ def warnings_of(told: Told, ties: pd.DataFrame | None) -> list[str]:
         names = ", ".join(repr(name) for name in dict.fromkeys(negative["channel"]))
         said.append(
             f"Negative parts ({names}): in the chosen game a channel whose paths convert less often takes away."
+        )
+    if told.thin:
+        said.append(
+            f"shapley has no intervals: its game of rates rests on the rate of each channel's own paths, and "
+            f"{', '.join(map(repr, told.thin))} had fewer than {FEWEST} conversions on paths without another channel. "
+            "Group channels, or take game='conversions'."
         )
     if len(told.channels) == 1:
         said.append(f"There is one channel only ({told.channels[0]!r}): every model gives it everything it can.")
