@@ -106,6 +106,8 @@ def read_events(
         text_columns=tuple(source_column(wanted, name) for name in _EXACT_TEXT),
     )
     mapping = {**raw.columns, **wanted}
+    if times.unit is None and mapping.get("time") == raw.columns.get("time"):
+        times = replace(times, unit=raw.time_unit)
     with failing_clearly(f"{raw.description} cannot be read"):  # a file may be damaged where only a scan gets to
         log = _judged_log(raw, mapping, times, until, exact_duplicates == "reject")
     for note in log.notes:
@@ -179,7 +181,7 @@ def _account(
     why = "reason" if "reason" not in {column.casefold() for column in own} else "rejected_for"
     refused = judged.filter(judged[REASON].notnull()).drop(NAIVE, BLANK, "time")
     refused = refused.rename({why: REASON, "time": TIME_TEXT})
-    notes = []
+    notes = list(raw.notes)
     if counts["naive"] and times.tz is None:
         notes.append(
             f"{int(counts['naive']):,} of {usable:,} times name no time zone and are taken as UTC. "

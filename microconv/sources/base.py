@@ -20,7 +20,18 @@ if TYPE_CHECKING:
 
     from microconv.sources.paths import SourceFile
 
-__all__ = ["Format", "Layout", "Staged", "Work", "failing_clearly", "identifier", "literal", "parquet_scan", "unique"]
+__all__ = [
+    "Format",
+    "Layout",
+    "Shaped",
+    "Staged",
+    "Work",
+    "failing_clearly",
+    "identifier",
+    "literal",
+    "parquet_scan",
+    "unique",
+]
 
 
 @dataclass(frozen=True)
@@ -77,18 +88,28 @@ class Format:
 
 
 @dataclass(frozen=True)
+class Shaped:
+    """An export's table as ``reshape`` leaves it, and what the user should be told of it."""
+
+    table: ir.Table
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Layout:
     """What an export of some tool looks like once it is a table: its columns, and how to tell it from others.
 
     ``columns`` maps canonical names to the export's; ``detect`` sees the column names of a source whose format was not
-    stated; ``reshape`` may turn the table into one that has ``columns`` (unnest parameters, pick a time).
+    stated; ``reshape`` may turn the table into one that has ``columns`` (pick parameters by name, pick a time), inside
+    the engine and without dropping a row; ``time_unit`` is the unit of a time that is a number.
     """
 
     name: str
     about: str
     columns: Mapping[str, str]
     detect: Callable[[Sequence[str]], bool]
-    reshape: Callable[[ir.Table], ir.Table] | None = None
+    reshape: Callable[[Engine, ir.Table], Shaped] | None = None
+    time_unit: str | None = None
 
 
 def literal(value: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import ibis
 from microconv.engine import Engine, duckdb_engine
 from microconv.errors import ParameterError, SourceError, shorten
 from microconv.sources import databases, frames, registry
-from microconv.sources.base import Format, Layout, Staged, Work, failing_clearly, plain_path
+from microconv.sources.base import Format, Layout, Shaped, Staged, Work, failing_clearly, plain_path
 from microconv.sources.paths import resolve
 from microconv.sources.raw import RawEvents
 
@@ -72,8 +73,16 @@ def open_source(
     layout = registry.choose_layout(chosen, opened.table.columns)
     if layout is None:
         return opened
-    shaped = layout.reshape(opened.table) if layout.reshape else opened.table
-    return RawEvents(opened.engine, shaped, opened.description, opened.columnar, layout.columns, opened.malformed)
+    with failing_clearly(f"{opened.description} cannot be read as {layout.name}"):
+        shaped = layout.reshape(opened.engine, opened.table) if layout.reshape else Shaped(opened.table)
+    guess = f"The columns are those of {layout.about}, and are read so. Say format={layout.name!r} to agree."
+    return replace(
+        opened,
+        table=shaped.table,
+        columns=layout.columns,
+        time_unit=layout.time_unit,
+        notes=(*([guess] if chosen is None else []), *shaped.notes),
+    )
 
 
 def _layout_text(chosen: Format | Layout | None) -> list[str]:

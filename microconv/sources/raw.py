@@ -29,7 +29,8 @@ class RawEvents:
 
     ``columns`` is the format's own mapping from canonical names to source columns, under the caller's. ``columnar``
     says
-    that scanning ``table`` again is cheap (Parquet, a database table), so that it need not be copied.
+    that scanning ``table`` again is cheap (Parquet, a database table), so that it need not be copied. ``time_unit`` is
+    the unit of the format's own time column; ``notes`` is what the user should be told.
     """
 
     engine: Engine
@@ -38,3 +39,5 @@ class RawEvents:
     columnar: bool
     columns: Mapping[str, str] = field(default_factory=dict)
     malformed: tuple[Malformed, ...] = ()
+    time_unit: str | None = None
+    notes: tuple[str, ...] = ()

@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 
 from microconv.errors import ParameterError, SourceError, unknown_name
-from microconv.sources import delimited, json_lines, parquet
+from microconv.sources import delimited, ga4, json_lines, parquet
 from microconv.sources.base import Format, Layout
 from microconv.sources.paths import Files, suffix_of
 
 __all__ = ["FORMATS", "LAYOUTS", "choose_format", "choose_layout", "file_suffixes", "named"]
 
 FORMATS: tuple[Format, ...] = (delimited.FORMAT, parquet.FORMAT, json_lines.FORMAT)
-LAYOUTS: tuple[Layout, ...] = ()
+LAYOUTS: tuple[Layout, ...] = (ga4.LAYOUT,)
 
 _HINTS = {
     **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods"), "Read it with pandas.read_excel and pass the frame."),

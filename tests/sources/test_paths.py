@@ -8,7 +8,7 @@ import pytest
 
 from microconv.errors import ParameterError, SourceError
 from microconv.sources import open_source, registry
-from microconv.sources.base import Layout
+from microconv.sources.base import Layout, Shaped
 
 CSV = "user_id,time,event\na,2024-01-01,x\n"
 
@@ -99,13 +99,15 @@ def test_a_new_layout_is_one_entry(tmp_path, monkeypatch):
         "exports of the toy tool",
         columns={"user_id": "who", "time": "when", "event": "what"},
         detect=lambda columns: {"who", "when", "nested"} <= set(columns),
-        reshape=lambda table: table.mutate(what=table.nested.upper()),
+        reshape=lambda engine, table: Shaped(table.mutate(what=table.nested.upper()), (engine.dialect,)),
+        time_unit="s",
     )
     monkeypatch.setattr(registry, "LAYOUTS", (layout,))
     (tmp_path / "e.csv").write_text("who,when,nested\n007,1700000000,view\n")
     for name in ("auto", "toy"):
         raw = open_source(tmp_path / "e.csv", format=name)
         assert raw.columns == layout.columns
+        assert (raw.time_unit, raw.notes[-1], len(raw.notes)) == ("s", "duckdb", 2 if name == "auto" else 1)
         assert raw.table.to_pyarrow().to_pylist() == [
             {"who": "007", "when": "1700000000", "nested": "view", "what": "VIEW"}
         ]
