@@ -10,7 +10,7 @@ import pandas as pd
 import microconv as mc
 from microconv.log import EventLog
 
-__all__ = ["FOUR", "TouchLog", "TouchWorld", "simulated"]
+__all__ = ["FOUR", "PLAN", "START", "TouchLog", "TouchWorld", "simulated"]
 
 START = pd.Timestamp("2026-01-01", tz="UTC")
 PLAN = {
@@ -55,8 +55,9 @@ class TouchLog:
     frame: pd.DataFrame = field(repr=False)
     cause: pd.Series = field(repr=False)
 
-    def log(self) -> EventLog:
-        return mc.read_events(self.frame, plan=PLAN, observed_until=START + pd.Timedelta(self.world.days, unit="D"))
+    def log(self, threads: int | None = None) -> EventLog:
+        until = START + pd.Timedelta(self.world.days, unit="D")
+        return mc.read_events(self.frame, plan=PLAN, observed_until=until, threads=threads)
 
     def truth(self) -> pd.Series:
         """Conversions by what brought them."""

@@ -52,7 +52,8 @@ def credited(
     Returns by model a row per channel, then ``(overlap)`` (``any_touch`` alone: what is counted more than once, below
     0) and ``(unattributed)`` (conversions without a touch): ``channel, model, conversions, ci_low, ci_high, value,
     value_ci_low, value_ci_high, share`` (of all conversions), ``rank`` (1: most conversions; channels only),
-    ``rank_stability`` (share of replicates in which the channel has this rank).
+    ``rank_stability`` (share of replicates in which the channel has this rank; where channels are close, the ranks of
+    two samples of users agree less often than that).
 
     Intervals and stability come from ``replicates`` with Poisson weights on the buckets of users, each scaled to the
     conversions (and value) that were counted: they hold the uncertainty of the division, not of the volume. t intervals
