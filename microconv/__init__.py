@@ -9,6 +9,7 @@ from typing import Any
 
 _PUBLIC = {
     "attribution": "microconv.attribution",
+    "behaviour_segments": "microconv.behaviour",
     "cross_section": "microconv.cross_section",
     "DIRECT_CHANNELS": "microconv.attribution",
     "EventLog": "microconv.log",

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from microconv.plan.checks import check_events
-from microconv.plan.models import KINDS, End, Item, Macro, Micro, Plan, Total
+from microconv.plan.models import KINDS, Behaviour, End, Item, Macro, Micro, Plan, Total
 
-__all__ = ["KINDS", "End", "Item", "Macro", "Micro", "Plan", "Total", "check_events"]
+__all__ = ["KINDS", "Behaviour", "End", "Item", "Macro", "Micro", "Plan", "Total", "check_events"]

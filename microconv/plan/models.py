@@ -27,7 +27,7 @@ from microconv.plan.faults import Fault, PlanFaults, faults_of, place
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["KINDS", "End", "Item", "Kind", "Macro", "Micro", "Plan", "Total"]
+__all__ = ["KINDS", "Behaviour", "End", "Item", "Kind", "Macro", "Micro", "Plan", "Total"]
 
 Kind = Literal["engagement", "form", "content", "social", "identity", "intent", "survey"]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -191,12 +191,48 @@ class End(Item):
     event: Text
 
 
+class Behaviour(_Model):
+    """A named group of users by what they had done by a stated moment; all that is given must hold.
+
+    ``did``, ``did_not``: names of micros and macros, or kinds (some micro of the kind): all of them, none of them;
+    ``within``: each of ``did`` not longer ago than this. ``min_micros, max_micros``: how many different micros;
+    ``min_days``: different days with an event; ``quiet``: no event for at least so long.
+    """
+
+    name: Text
+    did: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ()
+    did_not: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ()
+    within: DurationText = None
+    min_micros: Annotated[int, Strict(), Field(ge=1)] | None = None
+    max_micros: Annotated[int, Strict(), Field(ge=0)] | None = None
+    min_days: Annotated[int, Strict(), Field(ge=1)] | None = None
+    quiet: DurationText = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        faults: list[Fault] = []
+        if not self.model_dump(exclude_defaults=True, exclude={"name"}):
+            faults.append(((), "It says nothing of what users did. Write did: [...], did_not: [...] or quiet: 14D."))
+        if self.within is not None and not self.did:
+            faults.append((("within",), "It says how long ago `did` was, but there is no `did`."))
+        for name in self.did:
+            if name in self.did_not:
+                faults.append((("did_not",), f"{shorten(repr(name))} is in `did` too: nobody fits."))
+        if None not in (self.min_micros, self.max_micros) and self.min_micros > self.max_micros:  # type: ignore[operator]
+            faults.append((("max_micros",), "It is below `min_micros`: nobody fits."))
+        if faults:
+            raise PlanFaults(faults, "The behaviour")
+        return self
+
+
 class Plan(_Model):
     """The tracking plan. Only ``macros`` is required, and of an item only ``name`` and ``event``.
 
     * ``macros``, ``micros``: the conversions; ``competing``: other ends of a journey, reported as causes; ``censor``:
       events that end a user's observation. An end may be written as its bare event name.
     * ``segments``: columns by which users are told apart.
+    * ``behaviour``: named groups by what users do, in the order in which they are tried (none: those of
+      ``behaviour_segments``).
     * ``horizon``: how far after time zero a probability is stated (no default: without one it is not stated).
     * ``lookback``: how far before a conversion a touch may count (None: no limit).
     * ``session_timeout``: the longest pause within a session. Durations are text such as ``"30D"`` or timedeltas.
@@ -212,6 +248,7 @@ class Plan(_Model):
     competing: Annotated[tuple[End, ...], BeforeValidator(_ends)] = ()
     censor: Annotated[tuple[End, ...], BeforeValidator(_ends)] = ()
     segments: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ()
+    behaviour: Annotated[tuple[Behaviour, ...], BeforeValidator(_listed)] = ()
     horizon: DurationText = None
     lookback: DurationText = None
     session_timeout: Annotated[str, BeforeValidator(_duration)] = "30min"
@@ -239,9 +276,24 @@ class Plan(_Model):
         for i, column in enumerate(self.segments):
             if column in self.segments[:i]:
                 faults.append((("segments", i), f"The segment {shorten(repr(column))} is given twice."))
+        faults += self._behaviour_faults()
         if faults:
             raise PlanFaults(faults, "The plan")
         return self
+
+    def _behaviour_faults(self) -> list[Fault]:
+        known = [*[item.name for item in (*self.micros, *self.macros)], *KINDS]
+        faults: list[Fault] = []
+        for i, group in enumerate(self.behaviour):
+            if group.name in [other.name for other in self.behaviour[:i]]:
+                faults.append((("behaviour", i, "name"), f"The name {shorten(repr(group.name))} is given twice."))
+            for key, names in (("did", group.did), ("did_not", group.did_not)):
+                faults += [
+                    (("behaviour", i, key, j), unknown_name("micro, macro or kind", name, known))
+                    for j, name in enumerate(names)
+                    if name not in known
+                ]
+        return faults
 
     def _placed(self) -> list[tuple[tuple[int | str, ...], Item]]:
         groups: tuple[tuple[str, tuple[Item, ...]], ...] = (
@@ -293,6 +345,8 @@ class Plan(_Model):
             value = getattr(self, key)
             if key in ("macros", "micros", "competing", "censor"):
                 mapping[key] = [_written(item) for item in value]
+            elif key == "behaviour":
+                mapping[key] = [files.Inline(_plain(group)) for group in value]
             elif value != type(self).model_fields[key].default:
                 mapping[key] = list(value) if isinstance(value, tuple) else value
         text = files.dump({key: value for key, value in mapping.items() if value != []})
@@ -313,10 +367,16 @@ def _written(item: Item) -> Any:
     return files.Inline({key: found[key] for key in _WRITTEN if key in found})
 
 
+def _plain(group: Behaviour) -> dict[str, Any]:
+    """A behaviour as YAML has it, without what is not given."""
+    found = group.model_dump(exclude_defaults=True)
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
+
+
 def _names(data: Any) -> dict[str, str]:
     """The names of a plan's items by their place, for its errors; whatever is not as it should be has none."""
     found = {}
-    for key in ("macros", "micros", "competing", "censor"):
+    for key in ("macros", "micros", "competing", "censor", "behaviour"):
         items = data.get(key) if isinstance(data, Mapping) else None
         for i, item in enumerate(items if isinstance(items, list | tuple) else ()):
             name = item.get("name") if isinstance(item, Mapping) else getattr(item, "name", None)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from microconv.results import Result
 
-__all__ = ["CONVERSION", "NULL", "START", "busiest", "plot_transitions"]
+__all__ = ["CONVERSION", "NULL", "START", "blues", "busiest", "plot_transitions"]
 
 START, CONVERSION, NULL = "(start)", "(conversion)", "(null)"
 _MOST = 14
@@ -46,7 +46,7 @@ def plot_transitions(result: Result, ax: Axes | None = None) -> Axes:
         counts = counts.reindex(index=rows, columns=columns).fillna(0.0)
         share = counts.to_numpy() / np.maximum(total, 1e-12)[:, None]
         ax = ax if ax is not None else new_axes(3.2 + 0.72 * len(columns), 1.7 + 0.42 * len(rows))
-        ax.imshow(share, cmap=_blues(), vmin=0.0, vmax=max(share.max(), 1e-9), aspect="auto")
+        ax.imshow(share, cmap=blues(), vmin=0.0, vmax=max(share.max(), 1e-9), aspect="auto")
         for (i, j), value in np.ndenumerate(share):
             if value > 0:
                 ax.text(
@@ -75,7 +75,8 @@ def busiest(frame: pd.DataFrame, most: int | None = None) -> list[str]:
     return [str(name) for name in touches.sort_values(ascending=False, kind="stable").index[:most]]
 
 
-def _blues() -> Any:
+def blues() -> Any:
+    """White to the accent, for shares."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("blues", ["#FFFFFF", "#CFE3F1", ACCENT])
