@@ -232,7 +232,7 @@ def test_every_fault_has_a_line_with_its_place_and_name():
         "  horizon: horizon=30 has no unit. Give a string such as '30D', '36h', '90min', '45s' "
         "(units W, D, h, min, s, ms, us) or a timedelta; for 30 days write '30D'.",
         "  Unknown key 'horizn'. Did you mean 'horizon'? Known: 'macros', 'micros', 'competing', 'censor', "
-        "'segments', 'horizon', 'lookback', 'session_timeout'.",
+        "'segments', 'behaviour', 'horizon', 'lookback', 'session_timeout'.",
     ]
 
 
