@@ -9,6 +9,7 @@ from typing import Any
 
 _PUBLIC = {
     "attribution": "microconv.attribution",
+    "audience": "microconv.audience",
     "behaviour_segments": "microconv.behaviour",
     "cross_section": "microconv.cross_section",
     "DIRECT_CHANNELS": "microconv.attribution",
@@ -16,6 +17,7 @@ _PUBLIC = {
     "export_adjustments": "microconv.value.adjustments",
     "export_values": "microconv.value.exports",
     "eventual_conversion": "microconv.eventual",
+    "explain_conversion": "microconv.attribution.explaining",
     "ExposureTable": "microconv.exposures",
     "fallacy_check": "microconv.fallacies",
     "forecast": "microconv.forecast",

@@ -14,7 +14,7 @@ import pandas as pd
 from microconv.errors import ParameterError, shorten, unknown_name
 from microconv.path_sums import CONVERSION, NULL, START, PathSums
 
-__all__ = ["PathTable"]
+__all__ = ["PathTable", "kept", "rule_shares"]
 
 Path = tuple[str, ...]
 _COUNTS = ("conversions", "value", "nulls")
@@ -87,9 +87,9 @@ class PathTable:
             changed = path
             for transform in transforms:
                 name, *takes = (transform,) if isinstance(transform, str) else transform
-                if name not in _CHANGES:
-                    raise ParameterError(unknown_name("transform", name, _CHANGES))
-                changed = _CHANGES[name](changed, takes)
+                if name not in _KEPT:
+                    raise ParameterError(unknown_name("transform", name, _KEPT))
+                changed = tuple(channel for _, channel in kept(name, changed, takes))
             if not changed and path:  # without a touch left, a path that ended without a conversion is none
                 amounts = [*amounts[:2], 0.0]
             rows[changed] = [old + new for old, new in zip(rows[changed], amounts, strict=True)]
@@ -124,7 +124,7 @@ class PathTable:
             totals[4] += nulls
             codes = [number[name] for name in path]
             for place, rule in enumerate(rules):
-                for code, part in zip(codes, _RULES[rule](path, direct, position), strict=True):
+                for code, part in zip(codes, rule_shares(rule, path, direct, position), strict=True):
                     credits[code][2 * place : 2 * place + 2] += part * conversions, part * value
             for order, found in steps.items():
                 _follow(found, codes, order, len(channels) + 1, (conversions, value, nulls))
@@ -150,6 +150,21 @@ class PathTable:
         columns = self.frame[list(_COUNTS)].to_numpy(dtype=float)
         for path, amounts in zip(self.frame["path"], columns, strict=True):
             yield path, list(amounts)
+
+
+def rule_shares(
+    rule: str, path: Path, direct: Sequence[str] = (), position: tuple[float, float, float] = (0.4, 0.2, 0.4)
+) -> list[float]:
+    """What a rule that needs no times gives to each touch of a path that is not empty."""
+    return _RULES[rule](path, direct, position)
+
+
+def kept(transform: str, path: Path, takes: Sequence[Any]) -> list[tuple[int, str]]:
+    """The touches that a transform keeps: where they stood on the path, and how they are named then."""
+    places = _KEPT[transform](path, takes)
+    if transform == "frequency":
+        return [(place, f"{path[place]}({path.count(path[place])})") for place in places]
+    return [(place, path[place]) for place in places]
 
 
 def _split(path: Any, sep: str) -> Path:
@@ -220,7 +235,8 @@ def _not_direct(path: Path, direct: Sequence[str]) -> list[float]:
 
 
 def _unique(path: Path) -> list[float]:
-    return [0.0 if name in path[:place] else 1.0 for place, name in enumerate(path)]
+    firsts = set(_firsts(path))
+    return [1.0 if place in firsts else 0.0 for place in range(len(path))]
 
 
 def _by_position(n: int, position: tuple[float, float, float]) -> list[float]:
@@ -239,18 +255,24 @@ _RULES: dict[str, Callable[[Path, Sequence[str], Position], list[float]]] = {
     "position": lambda path, direct, position: _by_position(len(path), position),
     "any_touch": lambda path, direct, position: _unique(path),
 }
-_CHANGES: dict[str, Callable[[Path, list[Any]], Path]] = {
-    "exposure": lambda path, takes: tuple(n for i, n in enumerate(path) if not i or n != path[i - 1]),
-    "unique": lambda path, takes: tuple(dict.fromkeys(path)),
-    "first": lambda path, takes: path[:1],
-    "frequency": lambda path, takes: tuple(f"{name}({path.count(name)})" for name in dict.fromkeys(path)),
-    "drop": lambda path, takes: tuple(name for name in path if name not in takes),
-    "drop_if_last": lambda path, takes: path[: _last_other(path, takes)],
-    "keep_last": lambda path, takes: path[-int(takes[0]) :],
+# Which touches of a path a change of it keeps.
+_KEPT: dict[str, Callable[[Path, Sequence[Any]], Sequence[int]]] = {
+    "exposure": lambda path, takes: [i for i, name in enumerate(path) if not i or name != path[i - 1]],
+    "unique": lambda path, takes: _firsts(path),
+    "first": lambda path, takes: range(len(path[:1])),
+    "frequency": lambda path, takes: _firsts(path),
+    "drop": lambda path, takes: [i for i, name in enumerate(path) if name not in takes],
+    "drop_if_last": lambda path, takes: range(_last_other(path, takes)),
+    "keep_last": lambda path, takes: range(len(path))[-int(takes[0]) :],
 }
 
 
-def _last_other(path: Path, takes: list[Any]) -> int:
+def _firsts(path: Path) -> list[int]:
+    """Where each channel stands first."""
+    return [place for place, name in enumerate(path) if name not in path[:place]]
+
+
+def _last_other(path: Path, takes: Sequence[Any]) -> int:
     """Where a path ends when channels at its end are left out; the whole where there is no other channel."""
     others = [place for place, name in enumerate(path) if name not in takes]
     return others[-1] + 1 if others else len(path)

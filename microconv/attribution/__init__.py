@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from microconv.attribution.asking import ask, choices
-from microconv.durations import Duration, format_duration
+from microconv.attribution.asking import ask, asked, choices
+from microconv.durations import Duration
 from microconv.path_table import PathTable
 from microconv.payment_terms import PaymentTerms
 from microconv.results import Result
@@ -16,7 +16,7 @@ from microconv.steps import Step, label
 
 if TYPE_CHECKING:
     from microconv.attribution.answering import Answer
-    from microconv.attribution.asking import Choices, Question
+    from microconv.attribution.asking import Choices
     from microconv.log import EventLog
     from microconv.reduce.path_rules import Transform
 
@@ -154,7 +154,7 @@ def attribution(
         worth_within=worth_within,
         terms=terms,
     )
-    return _result(answer(source, question, spend), chosen, _asked(question, terms), source.provenance)
+    return _result(answer(source, question, spend), chosen, asked(question, terms), source.provenance)
 
 
 def _result(found: Answer, chosen: Choices, asked: dict[str, Any], provenance: Mapping[str, Any]) -> Result:
@@ -184,26 +184,3 @@ def _plot(result: Result, ax: Any) -> Any:
     from microconv.plots import plot_attribution
 
     return plot_attribution(result, ax)
-
-
-def _asked(question: Question, terms: PaymentTerms) -> dict[str, Any]:
-    rule = question.rule
-    return {
-        "target": rule.target.name,
-        "touch": rule.touch.name if rule.touch is not None else None,
-        "channel": rule.channel,
-        "lookback": format_duration(rule.lookback) if rule.lookback is not None else "none",
-        "reset": rule.reset,
-        "repeat": rule.repeat,
-        "transforms": [list(transform) for transform in rule.transforms],
-        "half_life": format_duration(rule.half_life) if len(question.half_lives) == 1 else "auto",
-        "by": question.by,
-        "check": question.check,
-        "worth": rule.worth.name if rule.worth is not None else None,
-        "worth_within": format_duration(rule.worth_within) if rule.worth_within is not None else None,
-        "refunds": [label(step) for step in terms.listed_refunds],
-        "margin": terms.margin,
-        "discount_rate": terms.discount_rate,
-        "currency": terms.currency or getattr(rule.worth or rule.target, "currency", None),
-        "rates": dict(terms.rates),
-    }

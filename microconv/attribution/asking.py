@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from microconv.attribution.definitions import CHAINS, GAMES, asked_models, definition
-from microconv.durations import Duration, to_micros
+from microconv.durations import Duration, format_duration, to_micros
 from microconv.errors import ParameterError, shorten, unknown_name
 from microconv.reduce.items import is_plain
 from microconv.reduce.money import RevenueTerms
 from microconv.reduce.path_rules import RULES, PathRule, Transform, checked_transforms
-from microconv.steps import Step, as_item, segment_columns
+from microconv.steps import Step, as_item, label, segment_columns
 
 if TYPE_CHECKING:
     from microconv.log import EventLog
     from microconv.payment_terms import PaymentTerms
     from microconv.plan import Item
 
-__all__ = ["AUTO", "Choices", "Question", "ask", "choices"]
+__all__ = ["AUTO", "Choices", "Question", "ask", "asked", "choices"]
 
 AUTO = "auto"
 # What time decay takes where the survival model chooses, and what that chooses from.
@@ -220,3 +220,27 @@ def _lookback(log: EventLog, lookback: Duration | None) -> int | None:
             "'none' for no limit), or put lookback: 30D into the plan."
         )
     return to_micros(given, "lookback")
+
+
+def asked(question: Question, terms: PaymentTerms) -> dict[str, Any]:
+    """What was asked of a log, as ``Result.parameters`` says it."""
+    rule = question.rule
+    return {
+        "target": rule.target.name,
+        "touch": rule.touch.name if rule.touch is not None else None,
+        "channel": rule.channel,
+        "lookback": format_duration(rule.lookback) if rule.lookback is not None else "none",
+        "reset": rule.reset,
+        "repeat": rule.repeat,
+        "transforms": [list(transform) for transform in rule.transforms],
+        "half_life": format_duration(rule.half_life) if len(question.half_lives) == 1 else "auto",
+        "by": question.by,
+        "check": question.check,
+        "worth": rule.worth.name if rule.worth is not None else None,
+        "worth_within": format_duration(rule.worth_within) if rule.worth_within is not None else None,
+        "refunds": [label(step) for step in terms.listed_refunds],
+        "margin": terms.margin,
+        "discount_rate": terms.discount_rate,
+        "currency": terms.currency or getattr(rule.worth or rule.target, "currency", None),
+        "rates": dict(terms.rates),
+    }

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from microconv.log import EventLog
     from microconv.stats.additive import AdditiveHazards
 
-__all__ = ["Survived", "by_hazards"]
+__all__ = ["Survived", "by_hazards", "fitted_to", "half_life_of"]
 
 _OFTEN_AT_ONCE = 0.05
 
@@ -37,20 +37,33 @@ class Survived:
 
 def by_hazards(log: EventLog, question: Question, noise: float = 0.0) -> Survived:
     """The model ``survival`` on a log; with ``noise`` beside touches at random moments, see ``reduce.touches``."""
-    from microconv.reduce.touch_exposures import touch_exposures
-    from microconv.stats import additive_hazards
-
     chosen, rule = question.choices, question.rule
-    sums = touch_exposures(log, rule, question.half_lives, noise=noise)
-    if len(chosen.models) > 1 and not sums.at_risk.filter(like="days_").to_numpy().sum() > 0:
-        why = "survival is left out: every user's first touch is the last thing that is known of them."
-        return Survived(pd.DataFrame(), "", pd.DataFrame(), [why])
-    fitted = additive_hazards(sums)
+    fitted, warnings = fitted_to(log, question, noise)
+    if fitted is None:
+        return Survived(pd.DataFrame(), "", pd.DataFrame(), warnings)
     table = fitted.credits(confidence=chosen.confidence, replicates=chosen.replicates, seed=chosen.seed)
     if rule.terms is None:
         table = table.assign(value=float("nan"), value_ci_low=float("nan"), value_ci_high=float("nan"))
-    half_life = format_duration(round(fitted.half_life_days * MICROS_PER_DAY))
-    return Survived(table, half_life, fitted.coefficients, _warnings(fitted, rule.transforms != ()))
+    return Survived(table, half_life_of(fitted), fitted.coefficients, warnings)
+
+
+def fitted_to(log: EventLog, question: Question, noise: float = 0.0) -> tuple[AdditiveHazards | None, list[str]]:
+    """The rates of conversion that a log shows, and what to beware of; none where other models are asked for too and
+    there is no time between touches and conversions.
+    """
+    from microconv.reduce.touch_exposures import touch_exposures
+    from microconv.stats import additive_hazards
+
+    sums = touch_exposures(log, question.rule, question.half_lives, noise=noise)
+    if len(question.choices.models) > 1 and not sums.at_risk.filter(like="days_").to_numpy().sum() > 0:
+        return None, ["survival is left out: every user's first touch is the last thing that is known of them."]
+    fitted = additive_hazards(sums)
+    return fitted, _warnings(fitted, question.rule.transforms != ())
+
+
+def half_life_of(fitted: AdditiveHazards) -> str:
+    """How long the effect of a touch takes to halve."""
+    return format_duration(round(fitted.half_life_days * MICROS_PER_DAY))
 
 
 def _warnings(fitted: AdditiveHazards, changed: bool) -> list[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from microconv.plots.attribution import plot_attribution
-from microconv.plots.behaviour import plot_behaviour, plot_behaviour_profile
+from microconv.plots.behaviour import plot_audience, plot_behaviour, plot_behaviour_profile
 from microconv.plots.channel_flow import plot_channel_flow
 from microconv.plots.cohorts import plot_cohorts
 from microconv.plots.cross_section import plot_cross_section
 from microconv.plots.eventual import plot_eventual_conversion
+from microconv.plots.explained import plot_explained_conversion
 from microconv.plots.fallacies import plot_fallacy_check
 from microconv.plots.forecast import plot_forecast
 from microconv.plots.funnels import plot_funnel
@@ -23,6 +24,7 @@ from microconv.plots.value_by_time import plot_value_by_time
 
 __all__ = [
     "plot_attribution",
+    "plot_audience",
     "plot_behaviour",
     "plot_behaviour_profile",
     "plot_causes",
@@ -30,6 +32,7 @@ __all__ = [
     "plot_cohorts",
     "plot_cross_section",
     "plot_eventual_conversion",
+    "plot_explained_conversion",
     "plot_fallacy_check",
     "plot_forecast",
     "plot_funnel",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from microconv.plan import Item
     from microconv.reduce.path_rules import PathRule
 
-__all__ = ["touch_exposures"]
+__all__ = ["at_risk", "touch_exposures"]
 
 _PER_INTERVAL = 20  # conversions that an interval of the baseline needs at least
 _HEX = 6  # digits of the hash by which conversions are sampled
@@ -58,7 +58,7 @@ def touch_exposures(
         raise ParameterError("half_lives must be one or more durations above 0, in microseconds.")
     touches = touches_of(log, rule, noise)
     engine = touches.engine
-    users = engine.materialise(_at_risk(log, touches, rule, competing))
+    users = engine.materialise(at_risk(log, touches, rule, competing))
     won = _ended(engine, users, most)
     ended, totals = _fetched(engine, won), _totals(touches, users)
     ages = (ended["stop"] - ended["start"]).to_numpy(dtype=np.int64)
@@ -98,8 +98,10 @@ def _weighted(amount: pd.Series[int], total: float) -> pd.Series[float]:
     return amount * (float(total) / whole) if whole else amount.astype("float64")
 
 
-def _at_risk(log: EventLog, touches: Touches, rule: PathRule, competing: Sequence[Item] | None) -> ir.Table:
-    """``user_id, bucket, entry, start, stop, won, conversions, cents``: a row per user who is ever at risk."""
+def at_risk(log: EventLog, touches: Touches, rule: PathRule, competing: Sequence[Item] | None) -> ir.Table:
+    """``user_id, bucket, entry, start, stop, won, conversions, cents``: a row per user who is ever at risk, as
+    ``touch_exposures`` says; ``entry`` is the number of the first touch's channel.
+    """
     engine, rows = touches.engine, touches.touches
     first = engine.materialise(rows.group_by("user_id").agg(start=rows["at"].min())).rename(_who="user_id")
     begun = rows.join(first, [rows.user_id == first["_who"], rows["at"] == first.start])

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from microconv.log import EventLog
     from microconv.reduce.path_rules import PathRule
 
-__all__ = ["NOISE", "NoTouchError", "Touches", "touches_of"]
+__all__ = ["NOISE", "NoTouchError", "Touches", "conversions_of", "touches_of"]
 
 NOISE = "(random)"  # the channel of touches at random moments
 _DIGITS = "0123456789abcdef"
@@ -95,6 +95,11 @@ def touches_of(log: EventLog, rule: PathRule, noise: float = 0.0) -> Touches:
     )
 
 
+def conversions_of(log: EventLog, rule: PathRule) -> ir.Table:
+    """``Touches.conversions`` alone, of a log that may have no touch."""
+    return _conversions(log, rule, _ends(log))
+
+
 def _random(log: EventLog, rows: ir.Table, share: float) -> ir.Table:
     """Touches of ``NOISE``, as many as ``share`` of the touches."""
     first = rows["_at"].min().over(ibis.window(group_by=rows.user_id))
@@ -144,14 +149,15 @@ def _conversions(log: EventLog, rule: PathRule, ends: ir.Table | None) -> ir.Tab
     hits = occurring(rule.target, timed, tie_columns(timed, [rule.target]))
     hits = _observed(hits.select("user_id", _at=hits[TIME]), ends)
     if rule.repeat == "first":
-        found = hits.group_by("user_id").agg(at=hits["_at"].min()).mutate(conversions=ibis.literal(1, "int64"))
+        once = (hits.count() > 0).cast("int64")  # a literal 1 would have 32 bits on Spark
+        found = hits.group_by("user_id").agg(at=hits["_at"].min(), conversions=once)
     else:
         found = hits.group_by(["user_id", hits["_at"].name("at")]).agg(conversions=hits.count().cast("int64"))
     if rule.worth is not None and rule.worth_within is not None:  # those whose money is all in
         found = found.filter(found["at"] + rule.worth_within <= moment_to_micros(log.observed_until))
     found = engine.materialise(found.select("user_id", "at", "conversions"))
     if rule.terms is None:
-        return engine.materialise(found.mutate(cents=ibis.literal(0, "int64")))
+        return engine.materialise(found.mutate(cents=found["at"] * 0))  # a literal 0 would have 32 bits on Spark
     return engine.materialise(_with_money(log, rule, found))
 
 
