@@ -359,6 +359,7 @@ def test_the_picture_shows_the_latest_touches_in_their_order() -> None:
     assert [label.get_text() for label in ax.get_xticklabels()] == ["last", "linear"]
     said = [text.get_text() for text in ax.texts]
     assert "100%" in said
+    assert "Conversion 1 of 1 of u, 2026-01-02 06:00 UTC" in said
     assert "Earlier touches that are not shown, but are in the table: 10." in said
 
 
@@ -400,7 +401,8 @@ def test_spark_explains_the_same(spark: Any) -> None:
     log = log_of(rows)
     spark._session.createDataFrame(log.events.execute()).createOrReplaceTempView("explained_events")
     other = mc.read_events(spark.table("explained_events"), plan=PLAN, observed_until=START + 90 * DAY)
-    one, two = (mc.explain_conversion(each, "u") for each in (log, other))
+    models = ["linear", "time_decay", "markov", "survival"]
+    one, two = (mc.explain_conversion(each, "u", model=models) for each in (log, other))
     pd.testing.assert_frame_equal(one.table, two.table)
     with pytest.raises(ParameterError, match="The nearest names: 'u', 'v'"):
         mc.explain_conversion(other, "uu")

@@ -86,6 +86,6 @@ def _short(age_days: float) -> str:
 
 def _subtitle(result: Result) -> str:
     asked = result.parameters
-    row = result.extra["conversions"].iloc[int(asked["conversion"]) - 1]
-    when = f"{pd.Timestamp(row['time']):%Y-%m-%d %H:%M} UTC"
-    return f"Conversion {asked['conversion']} of {safe(asked['user_id'], 20)}, {when}"
+    listed = result.extra["conversions"]
+    when = f"{pd.Timestamp(listed['time'].iloc[int(asked['conversion']) - 1]):%Y-%m-%d %H:%M} UTC"
+    return f"Conversion {asked['conversion']} of {len(listed)} of {safe(asked['user_id'], 20)}, {when}"
