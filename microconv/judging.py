@@ -108,7 +108,7 @@ def canonical(
             chosen[_free_name(column, [*chosen, *available])] = table[column]
     raw_time = chosen["time"]
     moment, naive = _read_time(engine, raw_time, times, named["time"])
-    blank = raw_time.isnull() | (raw_time.strip() == "") if raw_time.type().is_string() else raw_time.isnull()
+    blank = raw_time.isnull() | (engine.trim(raw_time) == "") if raw_time.type().is_string() else raw_time.isnull()
     chosen |= {"time": moment, TIME_TEXT: raw_time.cast("string"), NAIVE: naive, BLANK: blank}
     # Whole numbers stay numbers inside the engine, where they group and sort at a third of the cost of text.
     for name in ("user_id", "event", "event_id", "session_id", "anonymous_id"):
@@ -116,7 +116,7 @@ def canonical(
             chosen[name] = _text(chosen[name], blanks or name not in ("user_id", "event"))
     if "value" in chosen:
         value = chosen["value"]
-        number = value.strip().try_cast("float64") if value.type().is_string() else value.cast("float64")
+        number = engine.trim(value).try_cast("float64") if value.type().is_string() else value.cast("float64")
         chosen["value"] = ibis.ifelse(number.isnan() | number.isinf(), ibis.null("float64"), number)
     return table.select(**chosen)
 
@@ -171,7 +171,7 @@ def _read_time(
             naive &= engine.parse_time(raw, times.zone, tuple(local)).notnull()
         if times.unit is None:
             return parsed, naive
-        text = raw.strip()
+        text = engine.trim(raw)
         digits = ibis.ifelse(text.re_search(r"^[+-]?\d+$"), text, ibis.null("string"))  # a cast would round 1.5
         number = _scaled(digits.try_cast("int64"), text.try_cast("float64"), times.unit)
         return ibis.coalesce(engine.from_micros(number).cast(parsed.type()), parsed), naive & number.isnull()

@@ -241,7 +241,7 @@ def _lost_values(raw: RawEvents, columns: Mapping[str, str]) -> list[str]:
     name = source_column(columns, "value")
     if name not in raw.table.columns or not raw.table[name].type().is_string():
         return []
-    text = raw.table[name].strip()
+    text = raw.engine.trim(raw.table[name])
     wrong = raw.table.filter(text != "", text.try_cast("float64").isnull())
     row = raw.engine.fetch(wrong.agg(rows=wrong.count(), example=wrong[name].min())).iloc[0]
     if not row["rows"]:

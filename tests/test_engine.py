@@ -400,3 +400,15 @@ def test_materialised_tables_live_as_long_as_they_are_used() -> None:
     gc.collect()
     assert len(engine.backend.list_tables()) == before - 1
     assert sketch_engine("duckdb").materialise(table) is table
+
+
+@pytest.mark.spark
+def test_spark_trims_blanks_and_no_letters(spark: Any) -> None:
+    texts = ["video", "vf", " \tfive\r\n", "f v", "", None]
+    spark._session.createDataFrame([(text,) for text in texts], schema="text string").createOrReplaceTempView("trimmed")
+    table = spark.table("trimmed")
+    engine = engine_of(table)
+    found = engine.fetch(table.select("text", clean=engine.trim(table.text)))
+    assert dict(zip(found["text"], found["clean"], strict=True)) == {
+        text: text.strip() if text is not None else None for text in texts
+    }

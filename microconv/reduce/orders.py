@@ -41,7 +41,7 @@ def refunded_orders(log: EventLog, target: Item, terms: RevenueTerms, order_col:
     count. Events without a value move no money.
     """
     rows = amounts(log, target, terms, {"order_id": order_col})
-    text = rows.order_id.cast("string").strip().nullif("")
+    text = log.engine.trim(rows.order_id.cast("string")).nullif("")
     rows = log.engine.materialise(rows.filter(rows.value.notnull()).mutate(order_id=text))
     cents = (rows.value * CENTS).round().cast("int64")
     named = rows.mutate(cents=cents, moment=rows["at"]).filter(rows.order_id.notnull())

@@ -91,7 +91,7 @@ def amounts(log: EventLog, target: Item, terms: RevenueTerms, more: Mapping[str,
     number = ibis.ifelse(number.isnan() | number.isinf(), ibis.null("float64"), number)
     code: ir.StringValue = ibis.literal("")
     if "currency" in log.columns:
-        code = timed.currency.cast("string").strip().upper().fill_null("")
+        code = log.engine.trim(timed.currency.cast("string")).upper().fill_null("")
     rows = timed.filter(hit | refund)
     rows = rows.select(
         "user_id",
