@@ -11,7 +11,7 @@ import ibis
 
 from microconv.durations import moment_to_micros
 from microconv.errors import ParameterError, shorten
-from microconv.reduce.channel_groups import channel_group
+from microconv.reduce.channel_groups import GROUP, with_channel_group
 from microconv.reduce.items import TIME, matches, occurring, tie_columns, with_time
 from microconv.reduce.revenue import payments
 
@@ -60,9 +60,12 @@ def touches_of(log: EventLog, rule: PathRule, noise: float = 0.0) -> Touches:
     """
     engine = log.engine
     timed = with_time(engine, log.table)
+    if rule.channel == "ga4":  # named touches without source and medium came directly
+        timed = with_channel_group(engine, timed, direct=rule.touch is not None)
     is_target = matches(rule.target, timed)
     chosen = ~is_target if rule.touch is None else matches(rule.touch, timed) & ~is_target
-    name = _channel(timed, rule)
+    named = timed[GROUP if rule.channel == "ga4" else rule.channel]
+    name = engine.trim(named.cast("string")).nullif("")
     rows = timed.select("user_id", _at=timed[TIME], _name=name, _chosen=chosen)
     rows = rows.filter(rows["_chosen"] & rows["_name"].notnull()).drop("_chosen")
     ends = _ends(log)
@@ -114,13 +117,6 @@ def _random(log: EventLog, rows: ir.Table, share: float) -> ir.Table:
     at = rows["_first"] + (part(8) * span.cast("float64")).floor().cast("int64")
     drawn = rows.filter(part(0) < share)
     return drawn.select("user_id", _at=at, _name=ibis.literal(NOISE))
-
-
-def _channel(timed: ir.Table, rule: PathRule) -> ir.StringValue:
-    """The channel of each event; null: none. Named touches without source and medium came directly."""
-    if rule.channel == "ga4":
-        return channel_group(timed, direct=rule.touch is not None)
-    return timed[rule.channel].cast("string").strip().nullif("")
 
 
 def _ends(log: EventLog) -> ir.Table | None:
