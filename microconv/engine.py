@@ -11,7 +11,8 @@ import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -215,6 +216,22 @@ class Engine:
             return _builtin("TO_HEX", "string")(_builtin("MD5", "binary")(text))
         return _builtin("lower", "string")(_builtin("hex", "string")(_builtin("MD5", "binary")(text)))
 
+    def person(self, user_id: ir.StringValue) -> ir.Value:
+        """What tells users apart where long tables are sorted by user: on DuckDB a number, which sorts in half the time
+        and space of text.
+
+        The number is 63 bits of a hash. That two of a million users share one happens in one log of 18 million.
+        """
+        if self.dialect != "duckdb":
+            return user_id
+        return (_builtin("hash", "uint64")(user_id) >> 1).cast("int64")
+
+    def person_bucket(self, person: ir.Value) -> ir.Value:
+        """The group of users, of 256, that a ``person`` belongs to: a number, or two hexadecimal digits."""
+        if self.dialect != "duckdb":
+            return self.digest(person).left(2)
+        return (person % 256).cast("int32")
+
     def materialise(self, expr: ir.Table) -> ir.Table:
         """Compute a table once and keep it in the engine for as long as it is used."""
         if self.backend is None:
@@ -223,6 +240,26 @@ class Engine:
             for frame in expr.op().find(ibis.expr.operations.InMemoryTable):
                 self.backend.to_pyarrow(frame.to_expr().limit(0))
         return expr.cache()
+
+    @contextmanager
+    def at_most(self, megabytes: int) -> Iterator[None]:
+        """Work within less memory than was allowed: what DuckDB once took it keeps, up to its limit.
+
+        Each thread is left 75 MB, below which its sorts and joins may fail. An engine that somebody else set up stays
+        as it is.
+        """
+        allowed = str(self.settings.get("memory_limit", ""))
+        if self.dialect != "duckdb" or not allowed:
+            yield
+            return
+        ((threads,),) = self.backend.con.execute("SELECT current_setting('threads')").fetchall()
+        wanted = max(megabytes, 75 * int(threads))
+        if wanted * 1_000_000 < _bytes(allowed):
+            self.backend.raw_sql(f"SET memory_limit = '{wanted}MB'")
+        try:
+            yield
+        finally:
+            self.backend.raw_sql(f"SET memory_limit = '{allowed}'")
 
     def fetch(self, expr: ir.Table) -> pd.DataFrame:
         """The rows of a small table as a frame; whole numbers stay whole where none is missing."""
@@ -313,6 +350,15 @@ def duckdb_engine(
     if temp_directory is None:
         weakref.finalize(backend, _remove, folder)
     return engine
+
+
+def _bytes(memory: str) -> float:
+    """An amount of memory such as ``"2GB"`` or ``"500MiB"`` in bytes."""
+    parts = re.fullmatch(r"\s*([\d.]+)\s*([KMGT]?)(i?)B\s*", memory, re.IGNORECASE)
+    if parts is None:
+        raise ParameterError(f"memory_limit={memory!r} is no amount of memory. Write it as '2GB' or '500MB'.")
+    number, prefix, binary = parts.groups()
+    return float(number) * (1024 if binary else 1000) ** " KMGT".index(prefix.upper() or " ")
 
 
 def _quarter_of_memory() -> str:

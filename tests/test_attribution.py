@@ -339,4 +339,20 @@ def test_the_same_numbers_on_spark(spark: Any, asked: dict[str, Any]) -> None:
     one, two = mc.attribution(duck, **asked), mc.attribution(other, **asked)
     for name in ("table", "account", "transitions", *(["checks"] if asked.get("check") else [])):
         first, second = (result.table if name == "table" else result.extra[name] for result in (one, two))
-        pd.testing.assert_frame_equal(first, second, rtol=1e-9)
+        # Groups of users, from which intervals are drawn, are each engine's own.
+        drawn = [column for column in first.columns if "ci_" in column or column == "rank_stability"]
+        pd.testing.assert_frame_equal(first.drop(columns=drawn), second.drop(columns=drawn), rtol=1e-9)
+
+
+def test_touches_that_are_old_beside_the_half_life_still_divide_the_conversion() -> None:
+    """Each weight alone would be too small for a number: the last of the touches gets it all, the others nothing."""
+    days = pd.to_datetime(["2026-01-01", "2026-01-02", "2026-01-10"], utc=True)
+    events = pd.DataFrame({"user_id": "u", "time": days, "event": ["visit", "visit", "purchase"]})
+    log = mc.read_events(events.assign(channel=["ad", "mail", None]))
+    for model in ("time_decay", "time_decay_steps"):
+        result = mc.attribution(log, target="purchase", model=model, lookback="30D", half_life="1s")
+        assert result.table.set_index("channel")["conversions"].to_dict() == {
+            "mail": 1.0,
+            "ad": 0.0,
+            "(unattributed)": 0.0,
+        }

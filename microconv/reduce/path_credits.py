@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from microconv.engine import Engine
     from microconv.reduce.path_rules import PathRule
 
-__all__ = ["credited_rows", "rule_sums"]
+__all__ = ["credited_rows", "numbered", "rule_sums"]
 
 
 def rule_sums(
@@ -31,32 +31,45 @@ def rule_sums(
         sums[name] = (shares[name] * shares.conversions).sum()
         sums[f"{name}_value"] = (shares[name] * shares.cents).sum()
     frame = engine.fetch(shares.group_by(["bucket", "channel"]).agg(**sums))
-    frame = frame.assign(bucket=frame["bucket"].map(lambda text: int(str(text), 16)).astype("int64"))
     money = {f"{name}_value": frame[f"{name}_value"] / CENTS for name in rules}
-    return frame.assign(**money).sort_values(["bucket", "channel"], ignore_index=True)
+    return frame.assign(bucket=numbered(frame["bucket"]), **money)
+
+
+def numbered(buckets: pd.Series) -> pd.Series:
+    """Groups of users (``Engine.person_bucket``) as numbers."""
+    if pd.api.types.is_integer_dtype(buckets):
+        return buckets.astype("int64")
+    return buckets.map(lambda text: int(str(text), 16)).astype("int64")
 
 
 def credited_rows(
     engine: Engine, rows: ir.Table, rules: Sequence[str], channels: Sequence[str], rule: PathRule
 ) -> ir.Table:
     """The touches before conversions, with the share of its conversion that each rule gives to each."""
-    from microconv.reduce.paths import WON
-
-    rows = rows.filter(rows.fate == WON)
-    path = ibis.window(group_by=[rows.user_id, rows.path])
-    same = ibis.window(group_by=[rows.user_id, rows.path, rows.channel], order_by=[rows["at"], rows.place])
+    order = [rows["at"], -rows.channel if rule.reverse else rows.channel]
+    rows = engine.materialise(
+        rows.mutate(
+            place=ibis.row_number().over(ibis.window(group_by=[rows.who, rows.path], order_by=order)),
+            size=rows.count().over(ibis.window(group_by=[rows.who, rows.path])),
+        )
+    )
+    path = ibis.window(group_by=[rows.who, rows.path])
+    same = ibis.window(group_by=[rows.who, rows.path, rows.channel], order_by=[rows["at"], rows.place])
     direct = [number + 1 for number, name in enumerate(channels) if name in rule.direct]
     known = rows.channel.isin(direct) if direct else ibis.literal(False)
+    # Ages are counted from the last touch on: of very old ones every weight would round to 0.
     age = rows.path - rows["at"]
+    youngest = age.min().over(path)
+    stepped = age // rule.half_life - youngest // rule.half_life
     rows = engine.materialise(
         rows.mutate(
             _again=ibis.row_number().over(same),
             _chosen=known.ifelse(ibis.null("int64"), rows.place).max().over(path),
-            _smooth=(age.cast("float64") / -float(rule.half_life) * 0.6931471805599453).exp(),
-            _stepped=ibis.literal(2.0).pow(-(age // rule.half_life).cast("float64")),
+            _smooth=((age - youngest).cast("float64") / -float(rule.half_life) * 0.6931471805599453).exp(),
+            _stepped=ibis.literal(2.0).pow(-stepped.cast("float64")),
         )
     )
-    path = ibis.window(group_by=[rows.user_id, rows.path])
+    path = ibis.window(group_by=[rows.who, rows.path])
     rows = engine.materialise(
         rows.mutate(
             _smooth=rows["_smooth"] / rows["_smooth"].sum().over(path),

@@ -34,7 +34,7 @@ def _order(rows: ir.Table, rule: PathRule) -> list[ir.Value]:
 
 def _changed(rows: ir.Table, name: str, numbers: list[int], takes: list[str | int], rule: PathRule) -> ir.Table:
     columns = rows.columns
-    path = [rows.user_id, rows.path]
+    path = [rows.who, rows.path]
     in_order = ibis.window(group_by=path, order_by=_order(rows, rule))
     backwards = ibis.window(group_by=path, order_by=[key.desc() for key in _order(rows, rule)])
     named = rows.channel.isin(numbers) if numbers else ibis.literal(False)
@@ -51,7 +51,7 @@ def _changed(rows: ir.Table, name: str, numbers: list[int], takes: list[str | in
         kept = rows.mutate(_keep=~named)
     else:  # drop_if_last: what another channel follows, and all where there is no other
         rows = rows.mutate(_other=(~named).cast("int64"), _place=ibis.row_number().over(in_order))
-        path = [rows.user_id, rows.path]
+        path = [rows.who, rows.path]
         ahead = ibis.window(group_by=path, order_by=rows["_place"], rows=(0, None))
         whole = ibis.window(group_by=path)
         kept = rows.mutate(_keep=(rows["_other"].sum().over(ahead) > 0) | (rows["_other"].sum().over(whole) == 0))
@@ -63,7 +63,7 @@ def _frequency(
 ) -> tuple[tuple[str, ...], ir.Table]:
     """One touch of each channel, named with how often it is on the path."""
     columns = rows.columns
-    same = [rows.user_id, rows.path, rows.channel]
+    same = [rows.who, rows.path, rows.channel]
     rows = rows.mutate(
         _place=ibis.row_number().over(ibis.window(group_by=same, order_by=_order(rows, rule))),
         _times=rows.count().over(ibis.window(group_by=same)),

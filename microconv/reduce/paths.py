@@ -9,11 +9,24 @@ from typing import TYPE_CHECKING
 import ibis
 import pandas as pd
 
-from microconv.path_sums import CONVERSION, NULL, PathSums
+from microconv.path_sums import CONVERSION, NULL, START, PathSums
 from microconv.reduce.money import CENTS
-from microconv.reduce.path_credits import rule_sums
+from microconv.reduce.path_credits import numbered, rule_sums
+from microconv.reduce.path_marks import (
+    DIGIT,
+    DIGITS,
+    LOST,
+    OPEN,
+    TIED,
+    WON,
+    Marks,
+    begins,
+    in_order,
+    marks_of,
+    tied_touches,
+    with_fate,
+)
 from microconv.reduce.path_transforms import transformed
-from microconv.reduce.touches import Touches, touches_of
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -22,11 +35,10 @@ if TYPE_CHECKING:
     from microconv.log import EventLog
     from microconv.reduce.path_rules import PathRule
 
-__all__ = ["Paths", "on_paths", "path_sums"]
+__all__ = ["Paths", "path_sums"]
 
 MOST_IN_SETS = 60  # channels that fit the bits of a whole number
-# What a path ended in.
-WON, LOST, OPEN = 1, 2, 3
+_BYTES = 30  # of memory for each touch that is kept
 FATES = {WON: "before a conversion", LOST: "on a path without a conversion", OPEN: "on a path whose time is not up"}
 
 
@@ -39,6 +51,22 @@ class Paths:
     sums: PathSums
     account: pd.DataFrame
     tie_rate: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Of a part of the users: touches ``tied``; ``begun`` (``bucket, fate`` and, of the first touches of paths,
+    ``touches, paths, cents``), ``account`` before transforms, and the sums of ``PathSums``.
+    """
+
+    channels: tuple[str, ...]
+    tied: int
+    account: pd.DataFrame
+    begun: pd.DataFrame
+    credits: pd.DataFrame
+    touches: pd.DataFrame
+    transitions: dict[int, pd.DataFrame]
+    sets: pd.DataFrame | None
 
 
 def path_sums(
@@ -56,217 +84,200 @@ def path_sums(
     ``rules``: of ``PathSums.credits``; ``orders``: of chains; ``sets``: whether sets of channels are asked for;
     ``noise``: see ``touches_of``. Raises ``ParameterError``.
     """
-    touches = touches_of(log, rule, noise)
-    engine = touches.engine
-    placed = engine.materialise(on_paths(touches, rule))
-    account = _account(touches, placed)
-    channels, rows = touches.channels, placed
-    if rule.transforms:
-        channels, rows = transformed(engine, placed, channels, rule)
-    bucketed = engine.materialise(_ordered(touches, rows, max(orders, default=0), rule.reverse))
-    totals = _totals(touches, bucketed, rows)
-    members = _sets(engine, bucketed) if sets and len(channels) <= MOST_IN_SETS else None
+    marks = marks_of(log, rule, noise)
+    # Transforms name channels by what they find, so that parts would not fit each other.
+    among = [marks] if rule.transforms else marks.parts()
+    with marks.engine.at_most(_BYTES * marks.count // 1_000_000):
+        parts = [_part(part, rule, rules, tuple(orders), sets) for part in among]
+    frames = [part.sets for part in parts if part.sets is not None]
     sums = PathSums(
-        channels=channels,
-        totals=totals,
-        credits=rule_sums(engine, bucketed, rules, channels, rule),
-        transitions=_transitions(engine, bucketed, tuple(orders), len(channels) + 1),
-        sets=members,
-        touches=_touched(engine, bucketed),
+        channels=parts[0].channels,
+        totals=_totals(marks, _joined([part.begun for part in parts], ["bucket", "fate"])),
+        credits=_joined([part.credits for part in parts], ["bucket", "channel"]),
+        transitions={
+            order: _joined([part.transitions[order] for part in parts], ["bucket", "source", "target"])
+            for order in orders
+        },
+        sets=_joined(frames, ["bucket", "members"]) if frames else None,
+        touches=_joined([part.touches for part in parts], ["bucket", "channel"]),
     )
-    return Paths(sums, account, touches.tie_rate)
+    account = _summed(pd.concat([part.account for part in parts]), ["fate"], ["touches", "paths"])
+    account = account.set_index("fate").reindex(list(FATES), fill_value=0)
+    tied = sum(part.tied for part in parts) / max(int(account["touches"].sum()), 1)
+    return Paths(sums, account.reset_index().assign(fate=list(FATES.values())), tied)
 
 
-def on_paths(touches: Touches, rule: PathRule) -> ir.Table:
-    """Every touch on every path that it is on: ``user_id, path`` (what tells a user's paths apart), ``at, channel,
-    fate, conversions, cents`` (of the path's conversion; 1 and 0 without one).
-    """
-    engine = touches.engine
-    rows = engine.materialise(_beside_conversions(touches, rule))
-    if rule.reset:
-        winning = rows.filter(rows.won).select("user_id", "at", "channel", path="goal")
+def _part(marks: Marks, rule: PathRule, rules: Sequence[str], orders: tuple[int, ...], sets: bool) -> _Part:
+    engine, channels, longest = marks.engine, marks.channels, max(orders, default=1)
+    rows = in_order(marks, rule, longest)
+    tied = tied_touches(engine, rows)
+    rows = with_fate(marks, rows, rule)
+    if not (rules or sets or rule.transforms or not rule.reset):  # then paths need not be told apart
+        paths = _paid(marks, rows)
     else:
-        winning = _within_lookback(touches, rule.lookback)
-    goals = touches.conversions.rename(_who="user_id", _goal="at")
-    winning = winning.join(goals, [winning.user_id == goals["_who"], winning.path == goals["_goal"]])
-    winning = winning.select(
-        "user_id", "path", "at", "channel", fate=ibis.literal(WON, "int8"), conversions="conversions", cents="cents"
+        paths = engine.materialise(_apart(marks, rows, rule))
+    if not rule.reset:
+        paths = _again(engine, paths, rule, longest)
+    steps = _steps(engine, paths, longest)
+    account = _begun(steps).rename(columns={"paths": "_", "touches": "paths"})[["fate", "paths"]]
+    account = account.assign(touches=0)
+    account = pd.concat([account, steps[["fate", "touches"]].assign(paths=0)])
+    if rule.transforms:
+        channels, paths = transformed(engine, paths, channels, rule)
+        paths = _again(engine, paths, rule, longest)
+        steps = _steps(engine, paths, longest)
+    closed = steps[steps["fate"] != OPEN]
+    return _Part(
+        channels=channels,
+        tied=tied,
+        account=account,
+        begun=_begun(steps),
+        credits=rule_sums(engine, paths.filter(paths.fate == WON) if rules else paths, rules, channels, rule),
+        touches=_summed(closed, ["bucket", "channel"], ["touches"]),
+        transitions={order: _transitions(closed, order, len(channels) + 1) for order in orders},
+        sets=_sets(engine, paths) if sets and len(channels) <= MOST_IN_SETS else None,
     )
-    losing = _cut(touches, engine.materialise(rows.filter(~rows.won)), rule)
-    return ibis.union(winning, losing)
 
 
-def _beside_conversions(touches: Touches, rule: PathRule) -> ir.Table:
-    """Every touch with the user's next conversion (``goal``), whether it counts for it (``won``), and whether it begins
-    a path (``begins``) because the touch before is on another one.
+def _joined(frames: list[pd.DataFrame], key: list[str]) -> pd.DataFrame:
+    """The rows of all parts, in the order of ``key``, whole numbers as such."""
+    frame = pd.concat(frames, ignore_index=True).sort_values(key, ignore_index=True)
+    return frame.astype(dict.fromkeys(key, "int64"))
+
+
+def _paid(marks: Marks, rows: ir.Table) -> ir.Table:
+    """Touches with the ``conversions`` and ``cents`` of the conversion that their path ended in (else 1 and 0)."""
+    goals = marks.goals.rename(_who="who", _goal="at", _conversions="conversions", _cents="cents")
+    joined = rows.left_join(goals, [rows.who == goals["_who"], rows.goal == goals["_goal"]])
+    won = joined.fate == WON
+    return joined.select(
+        *rows.columns,
+        bucket=marks.engine.person_bucket(joined.who),
+        conversions=won.ifelse(joined["_conversions"], ibis.literal(1, "int64")),
+        cents=won.ifelse(joined["_cents"], ibis.literal(0, "int64")),
+    )
+
+
+def _apart(marks: Marks, rows: ir.Table, rule: PathRule) -> ir.Table:
+    """Touches on paths that are told apart: ``who, bucket, path, at, channel, step, fate, conversions, cents``.
+
+    A path before a conversion has the conversion's time for a name, another one that of its first touch, below 0.
     """
-    back = rule.lookback
-    rows = touches.engine.materialise(
-        ibis.union(
-            touches.touches.select("user_id", "at", "channel", kind=ibis.literal(0, "int8")),
-            touches.conversions.select("user_id", "at", channel=ibis.literal(0, "int32"), kind=ibis.literal(1, "int8")),
+    rows = marks.engine.materialise(rows)
+    so_far = ibis.range_window(group_by=rows.who, order_by=rows["at"], preceding=None, following=0)
+    start = begins(rows).ifelse(rows["at"], ibis.null("int64")).max().over(so_far)
+    rows = marks.engine.materialise(
+        rows.mutate(path=(rows.fate == WON).ifelse(rows.goal, -start), channel=(rows.step & DIGITS).cast("int32"))
+    )
+    table = _paid(marks, rows).drop("goal")
+    if rule.reset:
+        return table
+    goals = marks.goals.rename(_who="who", _goal="at")
+    won = table.filter(table.fate == WON).drop("conversions", "cents", "path")
+    won = won.join(goals, [won.who == goals["_who"], won["at"] <= goals["_goal"]])
+    if rule.lookback is not None:
+        won = won.filter(won["_goal"] - won["at"] <= rule.lookback)
+    won = won.mutate(path=won["_goal"]).select(*table.columns)
+    return ibis.union(won, table.filter(table.fate != WON))
+
+
+def _again(engine: Engine, rows: ir.Table, rule: PathRule, order: int) -> ir.Table:
+    """Paths that were changed, with the channels before each touch anew."""
+    window = ibis.window(
+        group_by=[rows.who, rows.path], order_by=[rows["at"], -rows.channel if rule.reverse else rows.channel]
+    )
+    step = rows.channel.cast("int64")
+    for i in range(1, order + 1):
+        step = step + (rows.channel.lag(i).over(window).fill_null(0).cast("int64") << (DIGIT * i))
+    return engine.materialise(rows.mutate(step=step))
+
+
+def _steps(engine: Engine, rows: ir.Table, order: int) -> pd.DataFrame:
+    """``bucket, fate, channel, back_1 ...`` (channels before; 0: none), how many such ``touches``, and the ``paths``
+    (one before several conversions counts as often) and ``cents`` that they are on.
+    """
+    # Of open paths only their number counts.
+    short = begins(rows).ifelse(ibis.literal(1, "int64"), 1 + 2**DIGIT)
+    step = (rows.fate == OPEN).ifelse(short, rows.step & (TIED - 1))
+    plain = rows.select("bucket", "fate", "conversions", "cents", step=step)
+    frame = engine.fetch(
+        plain.group_by(["bucket", "fate", "step"]).agg(
+            touches=plain.count(), paths=plain.conversions.sum().cast("int64"), cents=plain.cents.sum().cast("int64")
         )
     )
-    order = [rows["at"], rows.kind, -rows.channel if rule.reverse else rows.channel]
-    in_order = ibis.window(group_by=rows.user_id, order_by=order)
-    ahead = ibis.window(group_by=rows.user_id, order_by=order, rows=(0, None))
-    moment = (rows.kind == 1).ifelse(rows["at"], ibis.null("int64"))
-    more = {"_done": moment.min().over(ibis.window(group_by=rows.user_id))} if rule.repeat == "first" else {}
-    rows = rows.mutate(
-        goal=moment.min().over(ahead),
-        before=rows["at"].lag().over(in_order),
-        follows=(rows.kind.lag().over(in_order) == 0).fill_null(False),
-        **more,
+    step = frame.pop("step")
+    digits = {f"back_{i}": (step // 2 ** (DIGIT * i) % (DIGITS + 1)).astype("int16") for i in range(1, order + 1)}
+    channel = (step % (DIGITS + 1)).astype("int16")
+    return frame.assign(bucket=numbered(frame["bucket"]).astype("int16"), channel=channel, **digits)
+
+
+def _begun(steps: pd.DataFrame) -> pd.DataFrame:
+    """The same of the first touch of each path, by ``bucket, fate``."""
+    return _summed(steps[steps["back_1"] == 0], ["bucket", "fate"], ["touches", "paths", "cents"])
+
+
+def _summed(frame: pd.DataFrame, key: list[str], columns: list[str]) -> pd.DataFrame:
+    return frame.groupby(key, as_index=False)[columns].sum()
+
+
+def _totals(marks: Marks, begun: pd.DataFrame) -> pd.DataFrame:
+    """``PathSums.totals``."""
+    goals = marks.goals.mutate(bucket=marks.engine.person_bucket(marks.goals.who))
+    sums = {"conversions": goals.conversions.sum().cast("int64"), "cents": goals.cents.sum().cast("int64")}
+    found = marks.engine.fetch(goals.group_by("bucket").agg(**sums))
+    found = found.assign(bucket=numbered(found["bucket"])).set_index("bucket")
+    won, nulls, still = (begun[begun["fate"] == fate].set_index("bucket") for fate in (WON, LOST, OPEN))
+    every = found.index.union(nulls.index).union(still.index)
+    found, won = found.reindex(every, fill_value=0), won.reindex(every, fill_value=0)
+    frame = pd.DataFrame(
+        {
+            "conversions": found["conversions"],
+            "value": found["cents"] / CENTS,
+            "untouched": found["conversions"] - won["paths"],
+            "untouched_value": (found["cents"] - won["cents"]) / CENTS,
+            "nulls": nulls["touches"].reindex(every, fill_value=0),
+            "censored": still["touches"].reindex(every, fill_value=0),
+        }
     )
-    rows = rows.filter(rows.kind == 0)
-    if rule.repeat == "first":
-        rows = rows.filter(rows["_done"].isnull() | (rows["at"] <= rows["_done"]))
-    won, together = rows.goal.notnull(), rows.follows
-    if back is not None:
-        won = (rows.goal - rows["at"] <= back).fill_null(False)
-        # The touch before has the same next conversion, as none lies between.
-        together = together & (won.ifelse(rows.goal, rows["at"]) - rows.before <= back).fill_null(False)
-    return rows.select("user_id", "at", "channel", "goal", won=won, begins=~together)
+    return frame.rename_axis("bucket").reset_index()
 
 
-def _within_lookback(touches: Touches, back: int | None) -> ir.Table:
-    """Touches with every conversion that they count for."""
-    goals = touches.conversions.select(_who="user_id", path="at")
-    near = [touches.touches.user_id == goals["_who"], touches.touches["at"] <= goals.path]
-    if back is not None:
-        near.append(goals.path - touches.touches["at"] <= back)
-    return touches.touches.join(goals, near).select("user_id", "at", "channel", "path")
-
-
-def _cut(touches: Touches, rows: ir.Table, rule: PathRule) -> ir.Table:
-    """Touches that count for no conversion, as paths; the last of a user is open while a conversion may still come."""
-    order = [rows["at"], -rows.channel if rule.reverse else rows.channel]
-    so_far = ibis.window(group_by=rows.user_id, order_by=order, rows=(None, 0))
-    # Times are above 0, so that these numbers are no conversion's.
-    rows = rows.mutate(path=-rows.begins.ifelse(rows["at"], ibis.null("int64")).max().over(so_far))
-    if rule.lookback is None:
-        fate = ibis.literal(OPEN, "int8")
-    else:
-        until: ir.IntegerValue = ibis.literal(touches.until, "int64")
-        if touches.ends is not None:
-            ends = touches.ends
-            rows = rows.left_join(ends, rows.user_id == ends["_who"])
-            until = rows["_end"].fill_null(until)
-        last = rows["at"].max().over(ibis.window(group_by=[rows.user_id, rows.path]))
-        still = rows.goal.isnull() & (last + rule.lookback > until)
-        fate = still.ifelse(ibis.literal(OPEN, "int8"), ibis.literal(LOST, "int8"))
-    return rows.select(
-        "user_id",
-        "path",
-        "at",
-        "channel",
-        fate=fate,
-        conversions=ibis.literal(1, "int64"),
-        cents=ibis.literal(0, "int64"),
-    )
-
-
-def _account(touches: Touches, placed: ir.Table) -> pd.DataFrame:
-    """``fate, touches, paths``: what became of every touch; those after a first conversion count nowhere."""
-    paths = placed.group_by(["user_id", "path", "fate"]).agg(touches=placed.count())
-    frame = touches.engine.fetch(paths.group_by("fate").agg(touches=paths.touches.sum(), paths=paths.count()))
-    found = frame.set_index("fate").reindex(list(FATES), fill_value=0).astype("int64")
-    return found.reset_index().assign(fate=list(FATES.values()))
-
-
-def _ordered(touches: Touches, rows: ir.Table, order: int, reverse: bool) -> ir.Table:
-    """The touches of paths whose time is over with their place on the path (``place``, from 0; ``size``: how many),
-    the channels before (``back_1`` ...; 0: none), whether none follows (``last``), and ``bucket``.
-    """
-    rows = rows.filter(rows.fate != OPEN)
-    key = [rows.user_id, rows.path]
-    in_order = ibis.window(group_by=key, order_by=[rows["at"], -rows.channel if reverse else rows.channel])
-    backs = {f"back_{i}": rows.channel.lag(i).over(in_order).fill_null(0) for i in range(1, order + 1)}
-    return rows.mutate(
-        place=ibis.row_number().over(in_order),
-        size=rows.count().over(ibis.window(group_by=key)),
-        bucket=touches.engine.digest(rows.user_id).left(2),
-        **backs,
-    )
-
-
-def _totals(touches: Touches, rows: ir.Table, placed: ir.Table) -> pd.DataFrame:
-    """``PathSums.totals``; ``placed`` has the open paths, which are in no other sum."""
-    engine, goals = touches.engine, touches.conversions
-    touched = rows.filter((rows.fate == WON) & (rows.place == 0)).select(_who="user_id", _goal="path")
-    joined = goals.left_join(touched, [goals.user_id == touched["_who"], goals["at"] == touched["_goal"]])
-    bare = joined["_who"].isnull()
-    nothing = ibis.literal(0, "int64")
-    joined = joined.mutate(
-        bucket=engine.digest(joined.user_id).left(2),
-        untouched=bare.ifelse(joined.conversions, nothing),
-        untouched_value=bare.ifelse(joined.cents, nothing),
-    )
-    names = {"conversions": "conversions", "value": "cents", "untouched": "untouched"}
-    sums = {name: joined[column].sum() for name, column in names.items()}
-    ended = engine.fetch(joined.group_by("bucket").agg(**sums, untouched_value=joined.untouched_value.sum()))
-    lost = rows.filter((rows.fate == LOST) & (rows.place == 0))
-    nulls = engine.fetch(lost.group_by("bucket").agg(nulls=lost.count()))
-    still = placed.filter(placed.fate == OPEN).select("user_id", "path").distinct()
-    still = still.mutate(bucket=engine.digest(still.user_id).left(2))
-    censored = engine.fetch(still.group_by("bucket").agg(censored=still.count()))
-    found = ended.merge(nulls, on="bucket", how="outer").merge(censored, on="bucket", how="outer")
-    found = _numbered(found.fillna(0))
-    return _in_money(found.astype(dict.fromkeys(found.columns[1:], "int64")), "value", "untouched_value")
-
-
-def _transitions(engine: Engine, rows: ir.Table, orders: tuple[int, ...], base: int) -> dict[int, pd.DataFrame]:
-    """``PathSums.transitions``, all from one count by the longest memory."""
-    if not orders:
-        return {}
-    longest = max(orders)
-    backs = [f"back_{i}" for i in range(1, longest + 1)]
-    last = rows.place == rows["size"] - 1
-    end = ibis.cases((last & (rows.fate == WON), CONVERSION), (last, NULL), else_=0).cast("int8")
-    rows = rows.mutate(end=end)
-    counted = rows.group_by(["bucket", *reversed(backs), "channel", "end"]).agg(
-        paths=rows.conversions.sum().cast("int64"), cents=rows.cents.sum().cast("int64")
-    )
-    frame = _numbered(engine.fetch(counted))
-    channel = frame["channel"].astype("int64")
-    found = {}
-    for order in orders:
-        before = sum((frame[f"back_{i}"].astype("int64") * base ** (i - 1) for i in range(1, order + 1)), 0)
-        after = channel + sum((frame[f"back_{i}"].astype("int64") * base**i for i in range(1, order)), 0)
-        steps = frame[["bucket", "paths"]].assign(source=before, target=after, value=0)
-        ends = frame.loc[frame["end"] != 0, ["bucket", "paths", "cents", "end"]]
-        ends = ends.assign(source=after[ends.index]).rename(columns={"cents": "value", "end": "target"})
-        both = pd.concat([steps, ends], ignore_index=True)
-        sums = both.groupby(["bucket", "source", "target"], as_index=False)[["paths", "value"]].sum()
-        found[order] = _in_money(sums, "value")
-    return found
+def _transitions(closed: pd.DataFrame, order: int, base: int) -> pd.DataFrame:
+    """``PathSums.transitions``, from the steps of paths whose time is over."""
+    backs = [f"back_{i}" for i in range(1, order + 1)]
+    sums = _summed(closed, ["bucket", "fate", "channel", *backs], ["paths", "cents"])
+    back = {i: sums.pop(name).astype("int64") for i, name in enumerate(backs, start=1)}
+    source = sum((back[i] * base ** (i - 1) for i in back), 0)
+    target = sums.pop("channel") + sum((back[i] * base**i for i in back if i < order), 0)
+    sums["fate"] = sums["fate"].map({WON: CONVERSION, LOST: NULL})
+    # Of the paths that come to a state those end there that do not go on.
+    go = source != START
+    parts = [
+        sums.assign(state=target),
+        (-sums[["paths", "cents"]]).assign(bucket=sums["bucket"], fate=sums["fate"], state=source)[go],
+    ]
+    ends = _summed(pd.concat(parts, ignore_index=True), ["bucket", "state", "fate"], ["paths", "cents"])
+    ends = ends[ends["paths"] != 0].rename(columns={"state": "source", "fate": "target"})
+    steps = sums[["bucket", "paths"]].assign(source=source, target=target, cents=0)
+    both = _summed(pd.concat([steps, ends], ignore_index=True), ["bucket", "source", "target"], ["paths", "cents"])
+    return both.assign(value=both.pop("cents") / CENTS)
 
 
 def _sets(engine: Engine, rows: ir.Table) -> pd.DataFrame:
-    """``PathSums.sets``."""
-    key = ["bucket", "user_id", "path", "fate"]
-    channels = rows.group_by([*key, "channel"]).agg(conversions=rows.conversions.max(), cents=rows.cents.max())
+    """``PathSums.sets``: paths by the channels on them, as bits."""
+    rows = rows.filter(rows.fate != OPEN)
+    key = ["bucket", "who", "path", "fate", "conversions", "cents"]
+    channels = rows.select(*key, "channel").distinct()
     bit = ibis.literal(1, "int64") << (channels.channel.cast("int64") - 1)
-    paths = channels.group_by(key).agg(
-        members=bit.sum().cast("int64"), conversions=channels.conversions.max(), cents=channels.cents.max()
-    )
+    paths = channels.group_by(key).agg(members=bit.sum().cast("int64"))
     won = paths.fate == WON
-    counted = paths.group_by(["bucket", "members"]).agg(
-        conversions=paths.conversions.sum(where=won), value=paths.cents.sum(where=won), nulls=paths.count(where=~won)
+    frame = engine.fetch(
+        paths.group_by(["bucket", "members"]).agg(
+            conversions=paths.conversions.sum(where=won),
+            value=paths.cents.sum(where=won),
+            nulls=(~won).cast("int64").sum(),
+        )
     )
-    frame = _numbered(engine.fetch(counted).fillna(0))
-    return _in_money(frame.astype("int64"), "value")
-
-
-def _touched(engine: Engine, rows: ir.Table) -> pd.DataFrame:
-    return _numbered(engine.fetch(rows.group_by(["bucket", "channel"]).agg(touches=rows.count())))
-
-
-def _numbered(frame: pd.DataFrame) -> pd.DataFrame:
-    """Buckets as numbers, rows in order."""
-    frame = frame.assign(bucket=frame["bucket"].map(lambda text: int(str(text), 16)).astype("int64"))
-    return frame.sort_values(list(frame.columns), ignore_index=True)
-
-
-def _in_money(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    return frame.assign(**{name: frame[name] / CENTS for name in columns})
+    frame = frame.assign(bucket=numbered(frame["bucket"])).fillna(0)
+    frame = frame.astype(dict.fromkeys(("members", "conversions", "value", "nulls"), "int64"))
+    return frame.assign(value=frame["value"] / CENTS)

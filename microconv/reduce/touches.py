@@ -1,8 +1,9 @@
-"""Touches and conversions: which events are which, numbered users and channels, and which touch is on which path."""
+"""Touches and conversions: which events are which, channels as numbers, and what each conversion paid."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from microconv.log import EventLog
     from microconv.reduce.path_rules import PathRule
 
-__all__ = ["NOISE", "NoTouchError", "Touches", "conversions_of", "touches_of"]
+__all__ = ["NOISE", "NoTouchError", "Touches", "conversions_of", "touch_events", "touches_of"]
 
 NOISE = "(random)"  # the channel of touches at random moments
 _DIGITS = "0123456789abcdef"
@@ -36,18 +37,19 @@ class NoTouchError(ParameterError):
 
 @dataclass(frozen=True, eq=False)
 class Touches:
-    """``touches``: ``user_id, at, channel`` (its number, from 1 in the order of ``channels``); ``conversions``:
-    ``user_id, at, conversions`` (how many at this instant) and ``cents``; ``ends``: ``_who, _end``: users whose
-    observation an event ended before ``until``, if the plan has such events. Times in microseconds since 1970.
+    """``touches``: ``user_id, at, channel`` (its number, from 1 in the order of ``channels``), ``count`` of them;
+    ``conversions``: ``user_id, at, conversions`` (how many at this instant) and ``cents``; ``ends``: ``_who, _end``:
+    users whose observation an event ended before ``until``, if the plan has such events. Times in microseconds since
+    1970.
     """
 
     engine: Engine
     channels: tuple[str, ...]
+    count: int
     touches: ir.Table
     conversions: ir.Table
     ends: ir.Table | None
     until: int
-    tie_rate: float
 
 
 def touches_of(log: EventLog, rule: PathRule, noise: float = 0.0) -> Touches:
@@ -58,6 +60,13 @@ def touches_of(log: EventLog, rule: PathRule, noise: float = 0.0) -> Touches:
 
     Raises ``NoTouchError`` where no event carries a channel and ``ParameterError`` where there are too many channels.
     """
+    found = touch_events(log, rule, noise)
+    kept = log.engine.materialise(found.touches)
+    return replace(found, touches=kept, conversions=conversions_of(log, rule, found.conversions))
+
+
+def touch_events(log: EventLog, rule: PathRule, noise: float = 0.0) -> Touches:
+    """The same before anything is computed or added up: ``conversions``: ``user_id, at``, a row per event."""
     engine = log.engine
     timed = with_time(engine, log.table)
     if rule.channel == "ga4":  # named touches without source and medium came directly
@@ -69,8 +78,9 @@ def touches_of(log: EventLog, rule: PathRule, noise: float = 0.0) -> Touches:
     rows = timed.select("user_id", _at=timed[TIME], _name=name, _chosen=chosen)
     rows = rows.filter(rows["_chosen"] & rows["_name"].notnull()).drop("_chosen")
     ends = _ends(log)
-    rows = engine.materialise(_observed(rows, ends))
+    rows = _observed(rows, ends)
     if noise:
+        rows = engine.materialise(rows)
         rows = engine.materialise(ibis.union(rows, _observed(_random(log, rows, noise), ends)))
     counts = engine.fetch(rows.group_by("_name").agg(touches=rows.count()))
     names = sorted(map(str, counts["_name"]))
@@ -86,21 +96,15 @@ def touches_of(log: EventLog, rule: PathRule, noise: float = 0.0) -> Touches:
         )
     known = ibis.memtable({"_known": names, "_number": list(range(1, len(names) + 1))})
     coded = rows.join(known, rows["_name"] == known["_known"])
-    coded = engine.materialise(coded.select("user_id", at=coded["_at"], channel=coded["_number"].cast("int32")))
     return Touches(
         engine=engine,
         channels=tuple(names),
-        touches=coded,
-        conversions=_conversions(log, rule, ends),
+        count=int(counts["touches"].sum()),
+        touches=coded.select("user_id", at=coded["_at"], channel=coded["_number"].cast("int32")),
+        conversions=_hits(log, rule, ends),
         ends=ends,
         until=moment_to_micros(log.observed_until),
-        tie_rate=_tie_rate(engine, coded),
     )
-
-
-def conversions_of(log: EventLog, rule: PathRule) -> ir.Table:
-    """``Touches.conversions`` alone, of a log that may have no touch."""
-    return _conversions(log, rule, _ends(log))
 
 
 def _random(log: EventLog, rows: ir.Table, share: float) -> ir.Table:
@@ -138,35 +142,50 @@ def _observed(rows: ir.Table, ends: ir.Table | None) -> ir.Table:
     return joined.filter(joined["_end"].isnull() | (joined["_at"] <= joined["_end"])).drop("_who", "_end")
 
 
-def _conversions(log: EventLog, rule: PathRule, ends: ir.Table | None) -> ir.Table:
-    """``user_id, at, conversions, cents``: a row per user and instant with a conversion."""
-    engine = log.engine
-    timed = with_time(engine, log.table)
+def _hits(log: EventLog, rule: PathRule, ends: ir.Table | None) -> ir.Table:
+    """``user_id, at``: the events of the target that count."""
+    timed = with_time(log.engine, log.table)
     hits = occurring(rule.target, timed, tie_columns(timed, [rule.target]))
-    hits = _observed(hits.select("user_id", _at=hits[TIME]), ends)
+    hits = _observed(hits.select("user_id", _at=hits[TIME]), ends).rename(at="_at")
+    if rule.worth is not None and rule.worth_within is not None:  # those whose money is all in
+        hits = hits.filter(hits["at"] + rule.worth_within <= moment_to_micros(log.observed_until))
+    return hits
+
+
+def conversions_of(
+    log: EventLog,
+    rule: PathRule,
+    hits: ir.Table | None = None,
+    person: Callable[[ir.Value], ir.Value] = lambda user: user,
+) -> ir.Table:
+    """``user_id, at, conversions, cents``: a row per user and instant with a conversion.
+
+    ``hits``: ``user_id, at``, a row per event of the target (None: those of the log); ``person``: what ``user_id`` of
+    the log is there.
+    """
+    engine = log.engine
+    hits = hits if hits is not None else _hits(log, rule, _ends(log))
     if rule.repeat == "first":
         once = (hits.count() > 0).cast("int64")  # a literal 1 would have 32 bits on Spark
-        found = hits.group_by("user_id").agg(at=hits["_at"].min(), conversions=once)
+        found = hits.group_by("user_id").agg(at=hits["at"].min(), conversions=once)
     else:
-        found = hits.group_by(["user_id", hits["_at"].name("at")]).agg(conversions=hits.count().cast("int64"))
-    if rule.worth is not None and rule.worth_within is not None:  # those whose money is all in
-        found = found.filter(found["at"] + rule.worth_within <= moment_to_micros(log.observed_until))
+        found = hits.group_by(["user_id", "at"]).agg(conversions=hits.count().cast("int64"))
     found = engine.materialise(found.select("user_id", "at", "conversions"))
     if rule.terms is None:
         return engine.materialise(found.mutate(cents=found["at"] * 0))  # a literal 0 would have 32 bits on Spark
-    return engine.materialise(_with_money(log, rule, found))
-
-
-def _with_money(log: EventLog, rule: PathRule, found: ir.Table) -> ir.Table:
-    """Each payment to the latest conversion at or before its purchase."""
-    assert rule.terms is not None  # asked for by the caller
     paid = payments(log, rule.worth if rule.worth is not None else rule.target, rule.terms).table
+    paid = paid.select("bought", "cents", user_id=person(paid.user_id))
+    return engine.materialise(_with_money(engine, rule, found, paid))
+
+
+def _with_money(engine: Engine, rule: PathRule, found: ir.Table, paid: ir.Table) -> ir.Table:
+    """Each payment to the latest conversion at or before its purchase."""
     # Of a conversion and a purchase at one instant the conversion comes first.
     rows = ibis.union(
         found.select("user_id", "at", kind=ibis.literal(0, "int8"), cents=ibis.literal(0, "int64")),
         paid.select("user_id", at=paid.bought, kind=ibis.literal(1, "int8"), cents=paid.cents),
     )
-    rows = log.engine.materialise(rows)
+    rows = engine.materialise(rows)
     so_far = ibis.window(group_by="user_id", order_by=["at", "kind"], rows=(None, 0))
     nothing = ibis.null("int64")
     rows = rows.mutate(_of=(rows.kind == 0).ifelse(rows["at"], nothing).max().over(so_far))
@@ -176,13 +195,3 @@ def _with_money(log: EventLog, rule: PathRule, found: ir.Table) -> ir.Table:
     sums = mine.group_by(["user_id", "_of"]).agg(cents=mine.cents.sum().cast("int64")).rename(_who="user_id")
     joined = found.left_join(sums, [found.user_id == sums["_who"], found["at"] == sums["_of"]])
     return joined.select("user_id", "at", "conversions", cents=joined.cents.fill_null(0))
-
-
-def _tie_rate(engine: Engine, touches: ir.Table) -> float:
-    """The share of touches that share user and instant with a touch of another channel."""
-    instants = touches.group_by(["user_id", "at"]).agg(
-        touches=touches.count(), low=touches.channel.min(), high=touches.channel.max()
-    )
-    tied = instants.touches.sum(where=instants.low != instants.high).fill_null(0)
-    frame = engine.fetch(instants.agg(tied=tied, touches=instants.touches.sum()))
-    return float(frame["tied"][0]) / float(frame["touches"][0])
