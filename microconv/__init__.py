@@ -9,6 +9,7 @@ from typing import Any
 
 _PUBLIC = {
     "attribution": "microconv.attribution",
+    "audience": "microconv.audience",
     "behaviour_segments": "microconv.behaviour",
     "cross_section": "microconv.cross_section",
     "DIRECT_CHANNELS": "microconv.attribution",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from microconv.plots.attribution import plot_attribution
-from microconv.plots.behaviour import plot_behaviour, plot_behaviour_profile
+from microconv.plots.behaviour import plot_audience, plot_behaviour, plot_behaviour_profile
 from microconv.plots.channel_flow import plot_channel_flow
 from microconv.plots.cohorts import plot_cohorts
 from microconv.plots.cross_section import plot_cross_section
@@ -24,6 +24,7 @@ from microconv.plots.value_by_time import plot_value_by_time
 
 __all__ = [
     "plot_attribution",
+    "plot_audience",
     "plot_behaviour",
     "plot_behaviour_profile",
     "plot_causes",

@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 
     from microconv.results import Result
 
-__all__ = ["plot_behaviour", "plot_behaviour_profile"]
+__all__ = ["plot_audience", "plot_behaviour", "plot_behaviour_profile"]
 
 _MOST = 30
+_MOST_STATES = 20
 _SHRUNK = "#8A8F94"
 
 
@@ -88,4 +89,44 @@ def plot_behaviour_profile(result: Result, ax: Axes | None = None) -> Axes:
         ax = ax if ax is not None else new_axes(4.2 + 0.75 * len(micros), 1.9 + 0.42 * len(names))
         lift = heat_map(ax, values, names, micros)
         heading(ax, title, "Share of the segment's users who had done the micro by the landmark", lift=lift)
+    return ax
+
+
+def plot_audience(result: Result, ax: Axes | None = None) -> Axes:
+    """Draw ``result.states`` of ``mc.audience``: the chance of each state with its interval, and how many users of the
+    list are in it; hollow dots are chances that are mostly a coarser state's. At most 20 states, those with
+    the most users.
+    """
+    parameters = result.parameters
+    title = f"Who is in the audience '{safe(parameters.get('rule'), 40)}'"
+    with styled():
+        frame = result.extra["states"]
+        frame = frame[np.isfinite(numbers(frame["users"])) & np.isfinite(numbers(frame["chance"]))]
+        if frame.empty:
+            return nothing(ax, title, "No state is large enough to be shown.")
+        shown = frame.head(_MOST_STATES)
+        ax = ax if ax is not None else new_axes(9.4, 1.8 + 0.36 * len(shown))
+        rows = np.arange(len(shown))
+        chance, low, high = (numbers(shown[name]) for name in ("chance", "ci_low", "ci_high"))
+        ax.hlines(rows, low, high, color=ACCENT, linewidth=1.6, zorder=3)
+        for y, value, own in zip(range(len(rows)), chance, shown["own_weight"], strict=True):
+            ax.plot(
+                value, y, "o", color=ACCENT if own >= 0.5 else "white", markeredgecolor=ACCENT, markersize=6, zorder=4
+            )
+        right = float(np.nanmax(np.append(high, chance))) or 0.01
+        ax.set_xlim(-0.02 * right, 1.15 * right)
+        for y, count in zip(range(len(rows)), shown["users"], strict=True):
+            ax.text(1.14 * right, y, f"{count:,.0f}", ha="right", va="center", fontsize=8.5, color=MUTED)
+            ax.axhline(y + 0.5, color=GRID, linewidth=0.8, zorder=0)
+        ax.set_ylim(len(shown) - 0.4, -0.6)
+        names = [f"{safe(row.state, 46)}, {row.age}" for row in shown.itertuples()]
+        ax.set_yticks(rows, names)
+        ax.tick_params(axis="y", length=0, labelcolor=INK)
+        ax.spines["left"].set_visible(False)
+        percent_axis(ax.xaxis)
+        ax.set_xlabel(f"chance to convert within {parameters.get('horizon')}; right: users in the list")
+        ax.xaxis.label.set_color(MUTED)
+        if len(frame) > len(shown):
+            below(ax, f"The {len(shown)} largest of {len(frame)} states; the others are in the table.", 44)
+        heading(ax, title, "By micros done and time since entry; hollow: rare, mostly the chance of a coarser state")
     return ax

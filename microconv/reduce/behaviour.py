@@ -28,6 +28,7 @@ __all__ = [
     "Known",
     "activity",
     "at_risk_after",
+    "at_risk_at",
     "fits",
     "grouped",
     "patterns",
@@ -67,9 +68,23 @@ def at_risk_after(log: EventLog, rule: JourneyRule, following: bool) -> ir.Table
     if not following:
         return journeys(log, rule, ())
     users = log.engine.materialise(occurrences(log, (*rule.competing, *rule.censor)))
+    marked = users.mutate(mark=users.entry + rule.landmark)
+    return _followed(log, rule, marked, moment_to_micros(log.observed_until))
+
+
+def at_risk_at(log: EventLog, rule: JourneyRule, moment: int, until: int) -> ir.Table:
+    """The same for one moment for all (microseconds since 1970), with the users who had entered by then; nothing after
+    ``until`` is looked at.
+    """
+    users = log.engine.materialise(occurrences(log, (*rule.competing, *rule.censor)))
+    marked = users.filter(users.entry <= moment).mutate(mark=ibis.literal(moment, "int64"))
+    return _followed(log, rule, marked, until)
+
+
+def _followed(log: EventLog, rule: JourneyRule, users: ir.Table, end: int) -> ir.Table:
+    """``users`` (with ``mark`` and the ends of the rule) from their mark to the next target, another end or ``end``."""
     many = len(rule.competing)
-    mark = users.entry + rule.landmark
-    until: ir.IntegerValue = ibis.literal(moment_to_micros(log.observed_until), "int64")
+    until: ir.IntegerValue = ibis.literal(end, "int64")
     for i in range(many, many + len(rule.censor)):
         until = ibis.least(until, users[f"at_{i}"].fill_null(until))
     stop, cause = until, ibis.literal(0, "int16")
@@ -77,12 +92,14 @@ def at_risk_after(log: EventLog, rule: JourneyRule, following: bool) -> ir.Table
         at = users[f"at_{i}"]
         sooner = (at <= stop).fill_null(False)
         stop, cause = sooner.ifelse(at, stop), sooner.ifelse(i + 2, cause)
-    ended = users.select("user_id", "entry", mark=mark, stop=stop, cause=cause.cast("int16"))
+    ended = log.engine.materialise(users.select("user_id", "entry", "mark", stop=stop, cause=cause.cast("int16")))
     timed = with_time(log.engine, log.table)
     hits = occurring(rule.target, timed, tie_columns(timed, [rule.target]))
     hits = hits.select(_user=hits.user_id, _at=hits[TIME])
-    mine = ended.select("user_id", "mark").join(hits, ended.user_id == hits["_user"])
+    marks = ended.select("user_id", "mark")
+    mine = marks.join(hits, marks.user_id == hits["_user"])
     nexts = mine.filter(mine["_at"] > mine.mark).group_by("_user").agg(_next=mine["_at"].min())
+    nexts = log.engine.materialise(nexts)
     both = ended.left_join(nexts, ended.user_id == nexts["_user"]).drop("_user")
     sooner = (both["_next"] <= both.stop).fill_null(False)
     both = both.mutate(stop=sooner.ifelse(both["_next"], both.stop), cause=sooner.ifelse(1, both.cause).cast("int16"))

@@ -15,7 +15,7 @@ from microconv.stats.log_rank import logrank
 from microconv.stats.multiplicity import adjust_p_values
 from microconv.stats.shrinkage import shrink
 
-__all__ = ["group_rates"]
+__all__ = ["group_rates", "rate_at"]
 
 _COLUMNS = (
     "users", "events", "share", "rate", "ci_low", "ci_high", "shrunk_rate", "median_days", "difference",
@@ -44,13 +44,13 @@ def group_rates(
         raise ParameterError(f"cause={cause!r} is none of {rt.causes!r}.")
     counts = rt.pool(group)
     labels = list(dict.fromkeys(counts.frame[group]))
-    whole, _, _ = _rate(counts.pool(), horizon_days, cause, confidence)
+    whole, _, _ = rate_at(counts.pool(), horizon_days, cause, confidence)
     rows = []
     for label in labels:
         mine = counts.frame[counts.frame[group] == label]
         rest = counts.frame[counts.frame[group] != label]
         own = RiskTable.from_counts(mine, (), counts.causes)
-        rate, se, limits = _rate(own, horizon_days, cause, confidence)
+        rate, se, limits = rate_at(own, horizon_days, cause, confidence)
         row = {
             group: label,
             "users": float(mine["entered"].sum()),
@@ -63,7 +63,9 @@ def group_rates(
             **dict.fromkeys(("difference", "difference_ci_low", "difference_ci_high", "p_value"), np.nan),
         }
         if len(labels) > 1:
-            other, other_se, _ = _rate(RiskTable.from_counts(rest, (), counts.causes), horizon_days, cause, confidence)
+            other, other_se, _ = rate_at(
+                RiskTable.from_counts(rest, (), counts.causes), horizon_days, cause, confidence
+            )
             row["difference"] = rate - other
             spread = z * float(np.hypot(se, other_se))
             if spread > 0:
@@ -78,10 +80,14 @@ def group_rates(
     return table[[group, *_COLUMNS]]
 
 
-def _rate(
-    rt: RiskTable, horizon_days: float, cause: Hashable, confidence: float
+def rate_at(
+    rt: RiskTable, horizon_days: float, cause: Hashable, confidence: float = 0.95
 ) -> tuple[float, float, tuple[float, float]]:
-    """The share by the horizon, its error and its interval; NaN where nobody was watched that long."""
+    """The share of all users that had the event by the horizon, its error and its interval.
+
+    Without an event the interval is that of the rule of three, from those still watched at the horizon, and the error
+    that of half an event. NaN where nobody was watched that long.
+    """
     curve = aalen_johansen(rt, confidence)
     row = probability_at(curve[curve["cause"] == cause], horizon_days).iloc[0]
     rate, se, low, high = (float(row[name]) for name in ("probability", "se", "ci_low", "ci_high"))

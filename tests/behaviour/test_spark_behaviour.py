@@ -36,3 +36,11 @@ def test_segments_by_behaviour(logs: list[Any], how: str) -> None:
             getattr(one, name), getattr(other, name), check_dtype=False, rtol=1e-9, atol=1e-12, obj=name
         )
     assert one.meaning == other.meaning
+
+
+def test_an_audience(logs: list[Any]) -> None:
+    one, other = (mc.audience(log, {"name": "some", "min_micros": 1}, horizon="14D", consent=None) for log in logs)
+    for name in ("table", "states"):
+        pd.testing.assert_frame_equal(getattr(one, name), getattr(other, name), check_dtype=False, rtol=1e-9, obj=name)
+    lists = [set(found.engine.fetch(found.members)["user_id"]) for found in (one, other)]
+    assert lists[0] == lists[1]
