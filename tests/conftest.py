@@ -18,12 +18,22 @@ hypothesis.settings.register_profile(
     "microconv", deadline=None, print_blob=True, derandomize=bool(os.environ.get("CI"))
 )
 hypothesis.settings.load_profile("microconv")
+# At most so many examples of each property, for runs that ask whether everything runs rather than whether it is right.
+_MOST_EXAMPLES = os.environ.get("MICROCONV_MOST_EXAMPLES")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where several processes share the tests, long ones come first: at the end nobody waits for one of them."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    if _MOST_EXAMPLES is not None:
+        for item in items:
+            function = getattr(getattr(item, "obj", None), "__func__", getattr(item, "obj", None))
+            if getattr(function, "is_hypothesis_test", False):
+                asked = function._hypothesis_internal_use_settings  # its own number goes before that of a profile
+                function._hypothesis_internal_use_settings = hypothesis.settings(
+                    asked, max_examples=min(asked.max_examples, int(_MOST_EXAMPLES))
+                )
 
 
 @pytest.fixture(autouse=True)
