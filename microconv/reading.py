@@ -65,8 +65,12 @@ def read_events(
     * ``source``: a path, glob or list of paths (CSV, CSV.gz, Parquet, JSON lines), a pandas, Polars or PyArrow
       frame, a DuckDB relation, an Ibis table, or a URL that ``ibis.connect`` takes (with ``table=``).
     * ``plan``: a ``Plan``, its mapping, or the path of its YAML file.
+    * ``format``: ``"auto"``, a kind of file (``"csv"``, ``"parquet"``, ``"jsonl"``) or the export of a tool, of which
+      it knows the columns, the unit of time and the nested fields: ``"ga4"`` (GA4's export to BigQuery; what becomes
+      what, and its quirks, in ``microconv.sources.ga4``). ``"auto"`` recognises exports and says so in a warning.
     * ``columns``: canonical name -> the source's column, such as ``{"user_id": "visitorid", "event": "action"}``.
-    * ``time_unit``: of times that are numbers since 1970: ``"s"``, ``"ms"``, ``"us"`` or ``"ns"``; never guessed.
+    * ``time_unit``: of times that are numbers since 1970: ``"s"``, ``"ms"``, ``"us"`` or ``"ns"``; never guessed (the
+      export of a tool has its own).
     * ``time_format``: strptime patterns for times as text that is not ISO-8601, such as ``"%d/%m/%Y %H:%M"``.
     * ``tz``: the zone of times that name none, such as ``"Europe/Berlin"``; without it they are UTC, with a warning.
     * ``observed_until``: the end of observation. Default: the time of the last event. A later row is "in the future".

@@ -114,32 +114,11 @@ _READ = (
 )
 _RENAMED = {"page_location": "page"}
 # Made of several fields: a parameter of that name is kept as param_<name>, and nobody needs to be told.
-_MADE = (
-    "session_id",
-    "value",
-    "currency",
-    "source",
-    "medium",
-    "campaign",
-    "transaction_id",
-    "items",
-    "items_count",
-    "item",
-)
-_CANONICAL = (
-    "user_id",
-    "time",
-    "event",
-    "event_id",
-    "anonymous_id",
-    "login_id",
-    "channel",
-    "variant",
-    "consent",
-    "page",
-)
+_MADE = "session_id value currency source medium campaign transaction_id items items_count item".split()
+# Names that mean something to a log: a parameter must not take one by chance.
+_CANONICAL = "user_id time event event_id anonymous_id login_id channel variant consent page".split()
 _WHOLE = (
-    "event_timestamp event_previous_timestamp event_bundle_sequence_id event_server_timestamp_offset"
+    "event_previous_timestamp event_bundle_sequence_id event_server_timestamp_offset"
     " user_first_touch_timestamp batch_event_index batch_ordering_id batch_page_id"
 ).split()
 _RECORDS = (
@@ -224,37 +203,45 @@ def flatten(
 ) -> Shaped:
     """One column for each field and parameter, row by row; ``named`` are the parameters of ``event_params``."""
     found = {one.name: parameter(engine, table["event_params"], one) for one in named}
-    chosen: dict[str, ir.Value] = {"user_id": ibis.null("string")}
-    for name in table.columns:
-        if name in _WHOLE and name != "event_timestamp" and table[name].type().is_string():
-            chosen[name] = table[name].try_cast("int64")
-        elif name == "event_value_in_usd":
-            chosen[name] = number(table[name])
-        elif name == "is_active_user" and table[name].type().is_string():
-            chosen[name] = table[name].lower() == "true"
-        elif name not in _RECORDS and name != "_items":
-            chosen[name] = table[name]
-    for name, paths in _FIELDS.items():
-        chosen[name] = ibis.coalesce(*[_text(field(table, path)) for path in paths])
+    made = {name: ibis.coalesce(*[_text(field(table, path)) for path in paths]) for name, paths in _FIELDS.items()}
     session = found.get("ga_session_id", ibis.null("string")).cast("string")
-    chosen["session_id"] = table["user_pseudo_id"].cast("string") + "." + session
-    chosen |= _money(table, found) | _traffic(table, found) | _items(engine, table)
-    for name, column in _RENAMED.items():
-        chosen[column] = found.get(name, ibis.null("string"))
-    taken = {name.casefold() for name in (*chosen, *_CANONICAL)}
+    made["session_id"] = table["user_pseudo_id"].cast("string") + "." + session
+    made |= _money(table, found) | _traffic(table, found) | _items(engine, table)
+    made |= {column: found.get(name, ibis.null("string")) for name, column in _RENAMED.items()}
+    chosen: dict[str, ir.Value] = {"user_id": ibis.null("string")}
+    told = {}
+    for name in table.columns:
+        if name in made and name not in _RECORDS:  # no export has it: somebody added it
+            told[name] = f"table_{name}"
+        if name not in _RECORDS and name != "_items":
+            chosen[told.get(name, name)] = _scalar(table, name)
+    chosen |= made
+    taken = {name.casefold() for name in (*chosen, *_CANONICAL, *_MADE)}
     names = [one.name for one in named if one.name not in _RENAMED]
     free = [f"param_{name}" if name.casefold() in taken else name for name in names]
     columns = unique([*chosen, *free])[len(chosen) :]  # of two names that differ in case only the second is numbered
     chosen |= {column: found[name] for name, column in zip(names, columns, strict=True)}
-    told = {name: column for name, column in zip(names, columns, strict=True) if column != name and name not in _MADE}
+    told |= {name: to for name, to in zip(names, columns, strict=True) if to != name and name not in _MADE}
     clean = unique([*chosen, *(f"user_property_{one.name}" for one in properties)])[len(chosen) :]
     for one, column in zip(properties, clean, strict=True):
         chosen[column] = parameter(engine, table["user_properties"], one)
     notes = []
     if told:
         listing = ", ".join(f"{shorten(repr(name), 40)} as {shorten(repr(to), 50)}" for name, to in told.items())
-        notes.append(f"Parameters whose names are taken are kept under others: {listing}.")
+        notes.append(f"Names that are taken are kept under others: {listing}.")
     return Shaped(table.select(**chosen), tuple(notes))
+
+
+def _scalar(table: ir.Table, name: str) -> ir.Value:
+    """A column at the top, in the type that the export gives it where JSON holds it as text."""
+    column = table[name]
+    if name == "event_value_in_usd":
+        return number(column)
+    if not column.type().is_string():
+        return column
+    if name == "is_active_user":
+        return column.lower() == "true"
+    return column.try_cast("int64") if name in _WHOLE else column
 
 
 def _text(value: ir.Value) -> ir.StringValue:
