@@ -90,7 +90,7 @@ def consenting(log: EventLog, users: ir.Table, column: str, granted: Sequence[st
     """
     timed = with_time(log.engine, log.table)
     said = timed.filter(timed[column].notnull(), timed[TIME] <= moment)
-    words = said[column].cast("string").strip().lower()
+    words = log.engine.trim(said[column].cast("string")).lower()
     said = said.select(_user=said.user_id, _at=said[TIME], _yes=words.isin(list(granted)), _word=words)
     said = log.engine.materialise(said.filter(said["_word"] != "").drop("_word"))
     last = said.group_by("_user").agg(_last=said["_at"].max()).rename(_who="_user")
