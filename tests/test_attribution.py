@@ -212,6 +212,18 @@ def test_ga4_groups_are_made_from_source_and_medium() -> None:
     assert result.table["conversions"].sum() == 650
 
 
+def test_the_account_holds_every_touch_and_every_conversion(sample: mc.Result) -> None:
+    assert sample.account["conversions"].sum() == 650
+    frame = toy_events()
+    late = pd.DataFrame({"user_id": ["late", "late"], "time": [START, START], "event": "buy"})
+    result = mc.attribution(mc.read_events(pd.concat([frame, late])), target="buy", model="last", lookback="30D")
+    account = result.account.set_index("fate")
+    assert account.loc["before a conversion"].tolist() == [17, 7, 7]
+    assert account.loc["no touch before the conversion"].tolist() == [0, 0, 2]
+    assert account["touches"].sum() == (frame["event"] == "visit").sum()
+    assert account["conversions"].sum() == result.table["conversions"].sum() == 9
+
+
 def test_hostile_names_stay_text_and_files_are_written(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script> > =cmd()"
     frame = toy_events()
@@ -356,3 +368,13 @@ def test_touches_that_are_old_beside_the_half_life_still_divide_the_conversion()
             "ad": 0.0,
             "(unattributed)": 0.0,
         }
+
+
+def test_without_replicates_the_numbers_stand_without_intervals() -> None:
+    log = toy_log()
+    whole, bare = mc.attribution(log), mc.attribution(log, replicates=0)
+    kept = ["channel", "model", "conversions", "value", "share", "rank"]
+    pd.testing.assert_frame_equal(bare.table[kept], whole.table[kept])
+    others = bare.table[(bare.table["model"] != "survival") & (bare.table["conversions"] > 0)]
+    assert others[["ci_low", "ci_high", "rank_stability"]].isna().all(axis=None)
+    assert any("no intervals" in said for said in bare.assumptions)

@@ -85,6 +85,7 @@ def attribution(
       ``target="signup", worth="purchase", worth_within="30D"`` the value is what users pay within 30 days after the
       signup; signups that are younger are left out.
     * ``refunds, margin, discount_rate, value, currency, rates``: as in ``micro_value``.
+    * ``replicates``: of the bootstrap, by ``seed``; 0: no intervals but those of ``survival``, which need none.
 
     Paths without a conversion are null when their time is over (``lookback`` after the last touch); while it is not
     they are in no model but ``survival``: there users are at risk from their first touch to their first conversion, an

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "answer", "answer_paths"]
 
+UNTOUCHED = "no touch before the conversion"
 _NAMES = {START: "(start)", CONVERSION: "(conversion)", NULL: "(null)"}
 
 
@@ -52,6 +53,19 @@ def transitions_table(sums: PathSums) -> pd.DataFrame | None:
         {"source": frame["source"].map(names), "target": frame["target"].map(names), "paths": frame["paths"]}
     )
     return found.assign(share=share).reset_index(drop=True)
+
+
+def account_table(made: Paths) -> pd.DataFrame:
+    """``fate, touches, paths, conversions``: what became of every touch, and of every conversion: several at one
+    instant share a path, and some have none.
+    """
+    from microconv.reduce.paths import FATES, WON
+
+    totals = _totals(made.sums)
+    counts = {FATES[WON]: totals["conversions"] - totals["untouched"], UNTOUCHED: totals["untouched"]}
+    found = made.account.set_index("fate").reindex([*made.account["fate"], UNTOUCHED], fill_value=0)
+    conversions = found.index.map(lambda fate: round(counts.get(fate, 0)))
+    return found.assign(conversions=np.asarray(conversions, dtype=np.int64)).reset_index()
 
 
 def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
@@ -92,7 +106,7 @@ def answer(log: EventLog, question: Question, spend: Any) -> Answer:
         thin=_thin(made.sums, chosen),
     )
     ties = other_order(log, question, table) if made.tie_rate else None
-    extra = _frames(table, made.sums, told, paid) | {"account": made.account}
+    extra = _frames(table, made.sums, told, paid) | {"account": account_table(made)}
     if ties is not None:
         extra["ties"] = ties
     warnings = warnings_said(told, ties)

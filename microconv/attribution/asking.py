@@ -92,9 +92,11 @@ def choices(
     models = asked_models(model, timed)
     if game not in GAMES:
         raise ParameterError(unknown_name("game", game, GAMES))
-    for name, value, least in (("replicates", replicates, 100), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ParameterError(f"{name}={shorten(repr(value))} must be a whole number, {least:,} or more.")
+    for name, number, least in (("replicates", replicates, 100), ("seed", seed, 0)):
+        whole = isinstance(number, int) and not isinstance(number, bool)
+        if not whole or (number < least and not (name == "replicates" and number == 0)):
+            allowed = "100 or more, or 0 for no intervals" if name == "replicates" else "0 or more"
+            raise ParameterError(f"{name}={shorten(repr(number))} must be a whole number, {allowed}.")
     return Choices(
         models=models,
         direct=(direct,) if isinstance(direct, str) else tuple(direct),

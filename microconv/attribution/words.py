@@ -120,7 +120,9 @@ def assumptions(told: Told) -> list[str]:
         "Conversions and values each add up to their total in every model; conversions without a touch stand in "
         f"{UNATTRIBUTED}."
     )
-    if told.buckets > 1:
+    if told.buckets > 1 and not told.replicates:
+        said.append("Without replicates there are no intervals but those of survival.")
+    elif told.buckets > 1:
         said.append(
             f"{told.confidence:.0%} intervals: {told.replicates:,} replicates of {told.buckets} groups of users "
             "(Poisson weights; chains of many states and survival: their linear form), each scaled to the conversions "

@@ -91,7 +91,7 @@ def credit_table(
         columns |= {f"{prefix}ci_high": _spread_out(np.array([high for _, high in limits]), place, len(names))}
         if column == "conversions" and total and len(channels):
             placed[channels - 1] = ranks(credit[:-2], total)
-            if buckets > 1:
+            if buckets > 1 and replicates:
                 weights = poisson_weights(buckets, replicates, seed)
                 drawn = np.maximum(credit[:-2] + resampled(weights - 1.0, moves[:, :-2]), 0.0)
                 stability[channels - 1] = rank_stability(credit[:-2], drawn, total)

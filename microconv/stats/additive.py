@@ -134,7 +134,7 @@ class AdditiveHazards:
         return _divided(self.sums, self.terms, self.parts)
 
     def _coefficients(self, confidence: float) -> pd.DataFrame:
-        from scipy.stats import t
+        from scipy.special import stdtrit
 
         first, count = self.terms.baseline, len(self.terms.buckets)
         days = self.terms.exposure.sum(axis=0)[first:]
@@ -142,7 +142,7 @@ class AdditiveHazards:
         number = np.arange(1, len(self.sums.channels) + 1)
         frame = frame.reindex(number, fill_value=0)
         se = np.where(self._division.told[first:], self._division.spread()[first:], np.nan)
-        width = float(t.ppf(0.5 + confidence / 2, count - 1)) * se if count > 1 else np.full(len(se), np.nan)
+        width = float(stdtrit(count - 1, 0.5 + confidence / 2)) * se if count > 1 else np.full(len(se), np.nan)
         moved = self.parts[first:] + np.minimum(self._division.shift[first:], 0.0)
         few = -math.log1p(-confidence)  # 3 at 95 %: as many could be expected where none was seen
         columns = {

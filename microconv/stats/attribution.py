@@ -58,9 +58,9 @@ def credited(
     Intervals and stability come from ``replicates`` with Poisson weights on the buckets of users, each scaled to the
     conversions (and value) that were counted: they hold the uncertainty of the division, not of the volume. t intervals
     on the logit scale; where a part can be negative, on its own; the rule of three for a part of 0. In a chain of more
-    than 50 states replicates are linear in the weights (infinitesimal jackknife). All NaN where there is one bucket
-    only, as with paths that were aggregated before; and in the game ``"rate"`` where a channel has fewer than 10
-    conversions on paths of its own.
+    than 50 states replicates are linear in the weights (infinitesimal jackknife). All NaN without ``replicates``, where
+    there is one bucket only, as with paths that were aggregated before, and in the game ``"rate"`` where a channel has
+    fewer than 10 conversions on paths of its own.
 
     Where values below 0 (refunds) leave removal effects on value that add to less than 1, the value is divided as
     the conversions are. Raises ``ParameterError`` for models without sums, and sums that do not add up.
@@ -70,7 +70,7 @@ def credited(
         raise ParameterError(unknown_name("game", game, GAMES))
     buckets = np.sort(sums.totals["bucket"].unique())
     totals = _dense(sums.totals, buckets, ["conversions", "value", "untouched", "untouched_value"])
-    several = len(buckets) > 1
+    several = len(buckets) > 1 and replicates > 0
     weights = poisson_weights(len(buckets), replicates, seed) if several else np.zeros((0, len(buckets)))
     tables = []
     for model in models:

@@ -52,10 +52,11 @@ def part_limits(
 
 def ranks(credits: Floats, total: float) -> Floats:
     """Ranks along the last axis, 1 for the largest; equal ones (to 9 digits of the total) share the smaller number."""
-    from scipy.stats import rankdata
-
-    found: Floats = rankdata(-np.round(credits / total, 9), method="min", axis=-1)
-    return found
+    shares = np.round(credits / total, 9)
+    larger = np.zeros(shares.shape)
+    for place in range(shares.shape[-1]):
+        larger += shares[..., place : place + 1] > shares
+    return larger + 1.0
 
 
 def rank_stability(estimate: Floats, drawn: Floats, total: float) -> Floats:

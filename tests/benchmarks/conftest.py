@@ -26,6 +26,25 @@ COPY (
 ) TO '{path}' (FORMAT parquet, COMPRESSION zstd)
 """
 
+_TOUCHES = """
+COPY (
+  WITH users AS (SELECT i, 2 + CAST(hash(i + 1e9::BIGINT) % 7 AS INTEGER) AS n FROM range({users}) AS t(i)),
+  events AS (
+    SELECT i, TIMESTAMP '2026-01-01' + to_microseconds(CAST(hash(i * 31 + k * 977) % (90 * 86400 * 1000000::BIGINT) AS
+      BIGINT)) AS time, 'visit' AS event,
+      ['affiliate', 'direct', 'display', 'email', 'organic', 'paid', 'referral', 'sms', 'social', 'video'][1 +
+      CAST(hash(i * 13 + k * 7919) % 10 AS INTEGER)] AS channel, NULL AS value
+    FROM (SELECT i, unnest(range(n)) AS k FROM users)
+    UNION ALL
+    SELECT i, TIMESTAMP '2026-01-20' + to_microseconds(CAST(hash(i * 17 + 3) % (70 * 86400 * 1000000::BIGINT) AS
+      BIGINT)), 'purchase', NULL, round(CAST(hash(i * 3) % 10000 AS DOUBLE) / 100, 2)
+    FROM users WHERE hash(i * 101) % 100 < 15
+  )
+  SELECT 'user_' || lpad(CAST(i AS VARCHAR), 8, '0') AS user_id, time, event, channel, CAST(value AS DOUBLE) AS value
+  FROM events ORDER BY time
+) TO '{path}' (FORMAT parquet, COMPRESSION zstd)
+"""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -46,6 +65,20 @@ def events_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Pat
         path = folder / f"{events}.parquet"
         if not path.exists():
             duckdb.execute(_SQL.format(events=events, users=events // 10, path=path))
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def touches_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
+    """A Parquet file of the touches of so many users, five a user, through ten channels, and their purchases."""
+    folder = tmp_path_factory.mktemp("benchmark_touches")
+
+    def make(users: int) -> Path:
+        path = folder / f"{users}.parquet"
+        if not path.exists():
+            duckdb.execute(_TOUCHES.format(users=users, path=path))
         return path
 
     return make

@@ -66,6 +66,25 @@ def test_micro_value_costs_at_most_twenty_five_counts(
     assert found.peak_mb < 2000
 
 
+def test_markov_chains_cost_at_most_eight_counts(
+    touches_file: EventsFile, compare: Compare, record_property: Any
+) -> None:
+    """A million users, five million touches, ten channels, from the file to the table by chains of order 1 and 2."""
+    found = compare("markov", touches_file(1_000_000), "count")
+    _say(record_property, "Markov chains of order 1 and 2 to count(*) by user", found)
+    assert found.ratio <= 8
+    assert found.peak_mb < 500
+
+
+def test_intervals_of_attribution_cost_at_most_five_times_the_numbers(
+    touches_file: EventsFile, compare: Compare, record_property: Any
+) -> None:
+    found = compare("markov_bootstrap", touches_file(1_000_000), "markov")
+    _say(record_property, "Markov chains with 1,000 replicates to the same without", found)
+    assert found.ratio <= 5
+    assert found.peak_mb < 500
+
+
 def test_cox_is_a_hundred_times_faster_than_lifelines(
     alone: Callable[[str, Path], dict[str, float]], tmp_path: Path, record_property: Any
 ) -> None:

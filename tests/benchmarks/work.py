@@ -104,6 +104,25 @@ def micro_value(path: str) -> None:
     assert len(result.methods) == 2 * len(SIX_MICROS)
 
 
+def _markov(path: str, replicates: int) -> None:
+    import microconv as mc
+
+    plan = mc.Plan(macros=[{"name": "purchase", "event": "purchase", "value": "value", "currency": "EUR"}])
+    log = mc.read_events(path, tz="UTC", plan=plan)
+    table = mc.attribution(log, model=["markov", "markov2"], lookback="30D", replicates=replicates).table
+    assert len(table) == 2 * (10 + 1)
+
+
+def markov(path: str) -> None:
+    """Read raw touches, make paths and divide conversions and value by Markov chains of order 1 and 2."""
+    _markov(path, 0)
+
+
+def markov_bootstrap(path: str) -> None:
+    """The same with intervals."""
+    _markov(path, 1_000)
+
+
 def _untied() -> pd.DataFrame:
     """Twenty thousand rows (start, stop] with a state that changes, no two events at one time."""
     import numpy as np
@@ -156,6 +175,7 @@ def main(job: str, path: str) -> None:
         assert mc.time_to_conversion
         assert mc.hazard_ratios
         assert mc.micro_value
+        assert mc.attribution
         assert mc.stats.cox
     if job == "lifelines_cox":
         import lifelines  # noqa: F401
