@@ -23,6 +23,7 @@ _PUBLIC = {
     "forecast": "microconv.forecast",
     "funnel": "microconv.funnel",
     "hazard_ratios": "microconv.hazards",
+    "micro_patterns": "microconv.micro_patterns",
     "micro_value": "microconv.value",
     "MicroconvError": "microconv.errors",
     "MicroconvWarning": "microconv.errors",

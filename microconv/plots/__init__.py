@@ -17,6 +17,7 @@ from microconv.plots.incidence import plot_causes
 from microconv.plots.quality import plot_quality
 from microconv.plots.retention import plot_retention
 from microconv.plots.sensitivity import plot_sensitivity
+from microconv.plots.sequences import plot_micro_patterns
 from microconv.plots.survival import plot_time_to_conversion
 from microconv.plots.transitions import plot_transitions
 from microconv.plots.value import plot_micro_value
@@ -37,6 +38,7 @@ __all__ = [
     "plot_forecast",
     "plot_funnel",
     "plot_hazard_ratios",
+    "plot_micro_patterns",
     "plot_micro_value",
     "plot_quality",
     "plot_retention",

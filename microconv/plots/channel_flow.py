@@ -26,7 +26,9 @@ def plot_channel_flow(result: Result, ax: Axes | None = None) -> Axes:
     """Draw ``result.transitions`` as a flow: where paths begin, at the left; each channel as high as it has touches; at
     the right what became of the paths whose last touch it was. At most eight channels, the most touched.
     """
-    title = f"From the first touch to {safe(result.parameters.get('target', 'conversion'), 40)}"
+    unit = result.parameters.get("unit", "channel")
+    step = "touch" if unit == "channel" else unit
+    title = f"From the first {step} to {safe(result.parameters.get('target', 'conversion'), 40)}"
     with styled():
         frame = result.extra.get("transitions")
         if frame is None or frame.empty:
@@ -62,15 +64,16 @@ def plot_channel_flow(result: Result, ax: Axes | None = None) -> Axes:
             ax.fill_between([2.0, 2.0 + _BAR], low, high, color=color, linewidth=0)
             label = f"{word}\n{totals.iloc[end]:,.0f} paths"
             ax.text(2.03 + _BAR, (low + high) / 2, label, va="center", fontsize=9, color=INK)
-        begun = f"first touch\n{flow['started'].sum():,.0f} paths"
+        begun = f"first {step}\n{flow['started'].sum():,.0f} paths"
         ax.text(-0.03, 0.5, begun, ha="right", va="center", fontsize=9, color=INK)
         ax.set(xlim=(-0.36, 2.42), ylim=(1.01, -0.01), xticks=[], yticks=[])
         for spine in ax.spines.values():
             spine.set_visible(False)
         hidden = len(busiest(frame)) - len(names)
         if hidden:
-            below(ax, f"{hidden} more channels, with fewer touches, are in the table only.", 8)
-        heading(ax, title, "Left: first touches. Middle: all touches by channel. Right: paths by their last touch")
+            below(ax, f"{hidden} more {unit}s, less frequent, are in the table only.", 8)
+        middle_words = "all touches by channel" if unit == "channel" else f"all {unit}s"
+        heading(ax, title, f"Left: first {step}s. Middle: {middle_words}. Right: paths by their last {step}")
     return ax
 
 

@@ -34,7 +34,8 @@ def plot_transitions(result: Result, ax: Axes | None = None) -> Axes:
     """Draw ``result.transitions``: from each channel (row), the share of paths that go on to each other, convert or
     end without a conversion. At most 14 channels, the most touched.
     """
-    title = "Where paths go from each channel"
+    unit = result.parameters.get("unit", "channel")
+    title = f"Where paths go from each {unit}"
     with styled():
         frame = result.extra.get("transitions")
         if frame is None or frame.empty:
@@ -64,8 +65,8 @@ def plot_transitions(result: Result, ax: Axes | None = None) -> Axes:
         ax.axhline(0.5, color="white", linewidth=3)
         hidden = len(busiest(frame)) - len(names)
         if hidden:
-            below(ax, f"{hidden} more channels are in the table; their share is missing from the rows.", 12)
-        heading(ax, title, "Share of the steps from the channel at the left", lift=12 + 4.5 * max(map(len, labels)))
+            below(ax, f"{hidden} more {unit}s are in the table; their share is missing from the rows.", 12)
+        heading(ax, title, f"Share of the steps from the {unit} at the left", lift=12 + 4.5 * max(map(len, labels)))
     return ax
 
 

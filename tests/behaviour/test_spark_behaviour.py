@@ -44,3 +44,10 @@ def test_an_audience(logs: list[Any]) -> None:
         pd.testing.assert_frame_equal(getattr(one, name), getattr(other, name), check_dtype=False, rtol=1e-9, obj=name)
     lists = [set(found.engine.fetch(found.members)["user_id"]) for found in (one, other)]
     assert lists[0] == lists[1]
+
+
+def test_sequences_of_micros(logs: list[Any]) -> None:
+    names = ["add_to_cart", "newsletter_signup", "third_visit"]
+    one, other = (mc.micro_patterns(log, micros=names) for log in logs)
+    for name in ("table", "transitions", "lead_times"):
+        pd.testing.assert_frame_equal(getattr(one, name), getattr(other, name), check_dtype=False, rtol=1e-9, obj=name)
