@@ -59,7 +59,8 @@ def account_table(made: Paths) -> pd.DataFrame:
     """``fate, touches, paths, conversions``: what became of every touch, and of every conversion: several at one
     instant share a path, and some have none.
     """
-    from microconv.reduce.paths import FATES, WON
+    from microconv.reduce.path_marks import WON
+    from microconv.reduce.paths import FATES
 
     totals = _totals(made.sums)
     counts = {FATES[WON]: totals["conversions"] - totals["untouched"], UNTOUCHED: totals["untouched"]}
