@@ -138,6 +138,7 @@ def test_the_interval_of_a_share_is_that_of_a_proportion_of_conversions() -> Non
     assert table["value_ci_low"].tolist() == pytest.approx((table["ci_low"] * 10).tolist())
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     truth = wide(stats.credited(path_sums([(*row[:4], 0) for row in crowd(10**6, 40_000)], ABC), ALL), "share")
     inside = pd.DataFrame(0, index=truth.index, columns=truth.columns)
