@@ -126,7 +126,7 @@ def _named(counted: pd.DataFrame, found: Clusters, micros: Sequence[str]) -> tup
     for k in range(found.many):
         mine = found.label == k
         if mine.all():
-            return ["all users"], ["no number of clusters came back in other samples of users"]
+            return ["all users"], ["no number of clusters came back in other samples and told more than chance"]
         inside = users[mine] @ (levels[mine] > 0) / users[mine].sum()
         outside = users[~mine] @ (levels[~mine] > 0) / users[~mine].sum()
         often = users[mine] @ levels[mine] / users[mine].sum() - users[~mine] @ levels[~mine] / users[~mine].sum()

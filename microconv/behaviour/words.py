@@ -96,8 +96,9 @@ def warnings_of(asked: Asked, made: Grouped, table: pd.DataFrame) -> list[str]:
     if made.clusters is not None and made.clusters.many == 1:
         best = made.clusters.stability["stability"].max()
         said.append(
-            "No number of clusters came back well enough in other samples of users (best adjusted Rand index "
-            f"{best:.2f}, below 0.75): by these micros users do not fall into groups."
+            "No number of clusters came back well enough in other samples of users (adjusted Rand index of 0.75 or "
+            f"more; best {best:.2f}) and told more than micros that have nothing to do with each other would: by these "
+            "micros users do not fall into groups."
         )
     elif made.clusters is not None:
         row = made.clusters.stability[made.clusters.stability["chosen"]].iloc[0]

@@ -16,6 +16,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 _STABLE = 0.75  # below it a partition is not found again well enough to speak of (Hennig 2007)
 _AS_GOOD = 0.02
+_MORE = 1.1  # columns that have nothing to do with each other can be cut reliably too, and are no groups
 _ITERATIONS = 100
 _DRAWN = 20_000  # users drawn for what independent columns would give
 
@@ -59,8 +60,9 @@ def cluster_patterns(
     are drawn with replacement (a multinomial draw of the weights), clustered, and all patterns are given to the
     nearest centre: the adjusted Rand index (Hubert and Arabie 1985) with the clusters of all users, weighted by users,
     says how well the partition comes back (Hennig 2007). Chosen is the largest number whose mean index is within 0.02
-    of the best, if it is 0.75 or more and no cluster is too small; otherwise one cluster. The same ``seed`` gives the
-    same clusters; the order of rows does not matter.
+    of the best, among those with 0.75 or more, no cluster too small, and a tenth more of the spread between clusters
+    than independent columns with the same levels have; otherwise one cluster. The same ``seed`` gives the same
+    clusters; the order of rows does not matter.
 
     Raises ``ParameterError`` on shapes that do not fit, fewer than two patterns, and impossible numbers.
     """
@@ -221,7 +223,9 @@ def _explained(x: Floats, w: Floats, label: Ints, k: int) -> float:
 
 
 def _choose(table: pd.DataFrame, least_share: float) -> int:
-    fit = table[table["smallest_share"] >= least_share]
+    fit = table[
+        (table["smallest_share"] >= least_share) & (table["explained"] >= _MORE * table["explained_independent"])
+    ]
     if fit.empty or fit["stability"].max() < _STABLE:
         return 1
     good = fit[fit["stability"] >= fit["stability"].max() - _AS_GOOD]
