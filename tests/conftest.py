@@ -23,9 +23,10 @@ _MOST_EXAMPLES = os.environ.get("MICROCONV_MOST_EXAMPLES")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes share the tests, long ones come first: at the end nobody waits for one of them."""
+    """Where several processes share the tests, modules with long ones come first: at the end nobody waits for one."""
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+        long = {item.path for item in items if item.get_closest_marker("slow") is not None}
+        items.sort(key=lambda item: item.path not in long)  # a module stays whole, for the sake of its fixtures
     if _MOST_EXAMPLES is not None:
         for item in items:
             function = getattr(getattr(item, "obj", None), "__func__", getattr(item, "obj", None))

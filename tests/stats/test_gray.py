@@ -141,6 +141,7 @@ def test_one_cause_without_rivals_is_close_to_logrank() -> None:
     assert test.table["chi2"][0] == pytest.approx(theirs.chi2, rel=0.02)
 
 
+@pytest.mark.slow
 def test_size_under_the_null() -> None:
     """Groups of unequal size and censoring, the same cumulative incidences, half-day ties: 5 % are called different."""
     rng = np.random.default_rng(20260812)

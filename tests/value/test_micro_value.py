@@ -221,6 +221,7 @@ def test_the_second_video_is_a_micro_of_its_own() -> None:
     assert table.set_index("micro").loc["cart #2", "label"] == "not estimated"
 
 
+@pytest.mark.slow
 def test_many_micros_are_followed_ten_at_a_time(strong: SimulatedLog) -> None:
     names = [micro.name for micro in strong.truth.world.micros]
     more = [{"event": "page_view", "where": f"page == '/{i}'", "name": f"page {i}"} for i in range(8)]

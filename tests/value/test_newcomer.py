@@ -120,6 +120,7 @@ def test_it_does_not_praise_what_is_not_shown_to_add() -> None:
 # Real input ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_what_speeds_up_a_loan(real_data: Path) -> None:
     """A bank's applications: what everybody passes is structural, a second offer goes with more activations by both
