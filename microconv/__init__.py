@@ -27,6 +27,7 @@ _PUBLIC = {
     "micro_value": "microconv.value",
     "MicroconvError": "microconv.errors",
     "MicroconvWarning": "microconv.errors",
+    "next_best_micro": "microconv.next_best",
     "ParameterError": "microconv.errors",
     "PathTable": "microconv.path_table",
     "Plan": "microconv.plan",

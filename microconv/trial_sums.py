@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-__all__ = ["BUCKETS", "Arm", "TrialSums"]
+__all__ = ["BUCKETS", "Arm", "TrialSums", "pooled"]
 
 BUCKETS = 256  # groups of users by hash, from which intervals are resampled
 Floats = npt.NDArray[np.float64]
@@ -67,3 +67,29 @@ class TrialSums:
         """The share of the control trials (of strata with doers) that were taken."""
         controls = float(self.support["controls"].sum())
         return float(self.support["compared"].sum()) / controls if controls else 1.0
+
+
+def pooled(sums: TrialSums, trials: npt.NDArray[np.int64]) -> TrialSums:
+    """Some of the trials of sums kept apart by stratum, those of one landmark made one trial.
+
+    ``trials``: their places among those of ``sums``, whose ``support`` has a row for each trial that was compared.
+    What is known of all trials together only (``at_horizon``, ``doers``, those left out) stays that of all of them.
+    """
+    days, into = np.unique(sums.landmarks_days[trials], return_inverse=True)
+    moved = (into[:, None] == np.arange(len(days))).astype(float)  # (trial, landmark)
+
+    def added(values: Floats) -> Floats:
+        return np.moveaxis(np.tensordot(values[:, trials], moved, axes=(1, 0)), -1, 1)
+
+    def arm(one: Arm) -> Arm:
+        return replace(one, time=added(one.time), events=added(one.events), money=added(one.money))
+
+    used = sums.support[sums.support["compared"] > 0].iloc[trials]
+    return replace(
+        sums,
+        landmarks_days=days,
+        entered=added(sums.entered),
+        done=arm(sums.done),
+        never=arm(sums.never),
+        support=used.reset_index(drop=True),
+    )

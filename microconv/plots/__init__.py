@@ -14,6 +14,7 @@ from microconv.plots.forecast import plot_forecast
 from microconv.plots.funnels import plot_funnel
 from microconv.plots.hazards import plot_hazard_ratios
 from microconv.plots.incidence import plot_causes
+from microconv.plots.next_best import plot_next_best
 from microconv.plots.quality import plot_quality
 from microconv.plots.retention import plot_retention
 from microconv.plots.sensitivity import plot_sensitivity
@@ -40,6 +41,7 @@ __all__ = [
     "plot_hazard_ratios",
     "plot_micro_patterns",
     "plot_micro_value",
+    "plot_next_best",
     "plot_quality",
     "plot_retention",
     "plot_sensitivity",

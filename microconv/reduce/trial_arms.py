@@ -140,7 +140,7 @@ def control_arm(
 
 def _intervals(weighting: Weighting, starts: Sequence[int], horizon: int) -> tuple[list[int], pd.DataFrame]:
     """Where rates change or intervals would be long, and by interval: rate, and what it adds up to before."""
-    first, last = starts[0], starts[-1] + horizon
+    first, last = min(starts), max(starts) + horizon
     edges = _split([first, *[cut for cut in weighting.cuts if first < cut < last], last], horizon)
     rates = np.asarray(weighting.rates, dtype=float)[np.searchsorted(weighting.cuts, edges[:-1], side="right")]
     width = np.diff(np.array(edges)) / HALVES_PER_DAY

@@ -64,6 +64,8 @@ def trial_sums(
     landmarks: int = 20,
     intervals: int = 15,
     max_controls: int = 400_000,
+    apart: bool = False,
+    cuts: Sequence[int] = (),
 ) -> TrialSums:
     """The sums behind the effect of a micro by sequential trials, for ``stats.trials``.
 
@@ -76,6 +78,8 @@ def trial_sums(
     * ``max_controls``: beyond about so many control trials, strata are sampled down to like numbers per doer, by hash
       of the user, and not the same users at each landmark. With many more users, each is asked about at some of the
       landmarks only; ``controls`` is then an estimate.
+    * ``apart``: each landmark and stratum is a trial of its own, in the order of the rows of ``support`` with controls.
+    * ``cuts``: no trial has doers on both sides of such a time; one that acts at a cut is before it.
 
     At risk are doers on (action, stop], controls on (landmark, least of stop and own action], within the horizon. Who
     did the micro before time zero is in no arm. Raises ``ParameterError`` where ``column`` is no such column or
@@ -90,7 +94,7 @@ def trial_sums(
     counted = engine.fetch(everybody.agg(doers=everybody.count(), late=late.cast("int64").sum().fill_null(0))).iloc[0]
     all_doers, too_late = int(counted["doers"]), int(counted["late"])
     trial = max(1, min(landmarks, (all_doers - too_late) // _TRIAL))
-    doers, starts = _in_bins(people, everybody.filter(~late), trial, strata)
+    doers, starts = _in_bins(people, everybody.filter(~late), trial, strata, cuts)
     turns = min(max(-(-_ASKED * max_controls // max(people.at_risk, 1)), 1), len(starts))
     support = _no_support()
     if starts:
@@ -98,11 +102,15 @@ def trial_sums(
         support = _support(people, doers, candidates, max_controls, turns / len(starts))
         trials, support = _sampled(people, candidates, support, horizon, focal, turns * _step(starts))
     used = support[support["compared"] > 0]
+    trial_starts = list(starts)
+    if apart and len(used):
+        trial_starts = [starts[number] for number in strata.read(used["stratum"])["landmark"]]
+        doers, trials = (_each_stratum(some, used) for some in (doers, trials))
     if len(used):
         weights = pd.DataFrame({"stratum": used["stratum"], "weight": used["doers"] / used["compared"]})
         doers = doers.semi_join(ibis.memtable(weights), "stratum")
-        entered, done = doer_arm(people, doers, paid, len(starts), horizon, intervals)
-        never = control_arm(people, trials, weights, paid, layout, focal, starts, horizon, weighting)
+        entered, done = doer_arm(people, doers, paid, len(trial_starts), horizon, intervals)
+        never = control_arm(people, trials, weights, paid, layout, focal, trial_starts, horizon, weighting)
     else:
         entered, done, never = np.zeros((BUCKETS, len(starts))), *_nobody(people, starts, horizon)
     days = np.array(starts, dtype=float) / HALVES_PER_DAY
@@ -110,7 +118,7 @@ def trial_sums(
         column=column,
         horizon_days=horizon / HALVES_PER_DAY,
         causes=people.causes,
-        landmarks_days=days,
+        landmarks_days=np.array(trial_starts, dtype=float) / HALVES_PER_DAY,
         entered=entered,
         done=done,
         never=never,
@@ -165,12 +173,29 @@ def _doers(people: People, marked: ir.Table, strata: _Strata) -> ir.Table:
     return some.select("user_id", "bucket", "stop", "cause", at=action, pattern=strata.pattern(some, action))
 
 
-def _in_bins(people: People, doers: ir.Table, landmarks: int, strata: _Strata) -> tuple[ir.Table, list[int]]:
+def _in_bins(
+    people: People, doers: ir.Table, landmarks: int, strata: _Strata, cuts: Sequence[int]
+) -> tuple[ir.Table, list[int]]:
     """The doers with the number of their trial and of their stratum, and the mean time of action of each trial."""
-    placed = doers.mutate(landmark=interval(doers["at"], event_times(people, doers, landmarks)))
+    inner = sorted({*event_times(people, doers, landmarks), *cuts})
+    placed = doers.mutate(bin=interval(doers["at"], inner))
+    if cuts:  # nobody may have acted between a cut and the next time
+        full = sorted(people.engine.fetch(placed.select("bin").distinct())["bin"])
+        number = ibis.memtable(pd.DataFrame({"_bin": full, "landmark": range(len(full))}).astype("int64"))
+        placed = placed.join(number, placed.bin == number["_bin"]).drop("bin", "_bin")
+    else:
+        placed = placed.rename(landmark="bin")
     sums = people.engine.fetch(summed(placed.mutate(what=ibis.literal(0)), ["landmark"])).sort_values("landmark")
     mean = half_microseconds(sums) // sums["n"].astype("int64").astype(object)
     return placed.mutate(stratum=strata.of(placed.landmark, placed.pattern)), [int(start) for start in mean]
+
+
+def _each_stratum(rows: ir.Table, used: pd.DataFrame) -> ir.Table:
+    """The rows of the strata in use, with the number of the stratum among them for the landmark."""
+    number = pd.DataFrame({"_stratum": used["stratum"].to_numpy(np.int64), "_number": np.arange(len(used))})
+    known = ibis.memtable(number)
+    joined = rows.drop("landmark").join(known, rows.stratum == known["_stratum"])
+    return joined.rename(landmark="_number").drop("_stratum")
 
 
 def _step(starts: Sequence[int]) -> int:

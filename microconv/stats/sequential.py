@@ -14,7 +14,7 @@ from microconv.stats.effects import BY_TIME, Effect
 from microconv.stats.resample import poisson_weights, resampled
 from microconv.trial_sums import Arm, TrialSums
 
-__all__ = ["trials"]
+__all__ = ["replicated", "trials"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -39,8 +39,7 @@ def trials(sums: TrialSums, *, at_days: Sequence[float] = (), replicates: int = 
     beyond the horizon. Hernan et al. 2008; Gran et al. 2010; Robins and Finkelstein 2000.
     """
     times = _times(at_days, sums.horizon_days)
-    followed = _followed(sums.done, sums, np.zeros_like(sums.landmarks_days), complete=True)
-    followed &= _followed(sums.never, sums, sums.landmarks_days, complete=False)
+    followed = _in_both(sums)
     entered = sums.entered * followed
     unfollowed = float(sums.entered.sum() - entered.sum())
     estimate = _by_time(sums, entered, times, np.ones((1, len(entered))))[0]
@@ -75,6 +74,27 @@ def trials(sums: TrialSums, *, at_days: Sequence[float] = (), replicates: int = 
         by_time=by_time,
         detail=_detail(sums, followed, unfollowed),
     )
+
+
+def replicated(sums: TrialSums, weights: Floats) -> tuple[Floats, Floats, float]:
+    """The chance of the macro by the horizon, never and done, in the log and in each replicate, and of how many doers.
+
+    ``weights``: by (replicate, bucket), as ``poisson_weights`` gives them. The same weights for several micros or
+    groups of users make their replicates belong together, which is what simultaneous limits need. Shapes: (2,) and
+    (replicates, 2); NaN where nobody is followed to the horizon, or a replicate draws no doer.
+    """
+    entered = sums.entered * _in_both(sums)
+    last = [sums.horizon_days]
+    if not entered.any():
+        return np.full(2, np.nan), np.full((len(weights), 2), np.nan), 0.0
+    estimate = _by_time(sums, entered, last, np.ones((1, len(entered))))[0, 0, :2]
+    return estimate, _by_time(sums, entered, last, weights)[:, 0, :2], float(entered.sum())
+
+
+def _in_both(sums: TrialSums) -> npt.NDArray[np.bool_]:
+    """Which trials are followed to the horizon in both arms."""
+    followed = _followed(sums.done, sums, np.zeros_like(sums.landmarks_days), complete=True)
+    return followed & _followed(sums.never, sums, sums.landmarks_days, complete=False)
 
 
 def _detail(sums: TrialSums, followed: npt.NDArray[np.bool_], unfollowed: float) -> dict[str, Any]:

@@ -40,6 +40,7 @@ __all__ = [
     "by_hazard",
     "by_time_since_it",
     "by_trials",
+    "cells_of_intensities",
     "checked_share",
     "estimate_all",
     "fit",
@@ -113,7 +114,7 @@ def by_trials(
         weighting=Weighting(
             [round(cut * HALVES_PER_DAY) for cut in fitted.intensities.cuts],
             base,
-            factor[_cells(counted.people, fitted.intensities)],
+            factor[cells_of_intensities(counted.people, fitted.intensities)],
         ),
         paid=paid,
         max_controls=max_controls,
@@ -122,7 +123,7 @@ def by_trials(
     return trials(sums, at_days=days, seed=question.seed)
 
 
-def _cells(people: People, found: Intensities) -> np.ndarray:
+def cells_of_intensities(people: People, found: Intensities) -> np.ndarray:
     """For each cell of ``people``, its place among those of the intensities."""
     columns = list(people.cells.columns)
     if not columns:
