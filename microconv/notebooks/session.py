@@ -171,6 +171,10 @@ class Session:
             return result
         return Picture(result.suppressed(self.given.min_cell), draw)
 
+    def person(self, result: Result | Refused) -> Picture | Refused:
+        """The picture of a result about one user whom a parameter names: there is no group whose members to guard."""
+        return result if isinstance(result, Refused) else Picture(result)
+
     def words(self, result: Result | Refused) -> Shown:
         """What a result means and what to beware of; what was assumed is saved with it."""
         if isinstance(result, Refused):
