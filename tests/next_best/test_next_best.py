@@ -16,6 +16,7 @@ from microconv.next_best import NextBest
 from microconv.policy_scorer import Scorer
 
 mpl.use("Agg")
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
