@@ -230,7 +230,7 @@ class Engine:
         """The group of users, of 256, that a ``person`` belongs to: a number, or two hexadecimal digits."""
         if self.dialect != "duckdb":
             return self.digest(person).left(2)
-        return (person % 256).cast("int32")
+        return (person & 255).cast("int32")
 
     def materialise(self, expr: ir.Table) -> ir.Table:
         """Compute a table once and keep it in the engine for as long as it is used."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import ibis
@@ -64,13 +65,14 @@ class Marks:
 
     def parts(self) -> Iterator[Marks]:
         """The same by parts of the users (whole buckets), so that memory does not grow with their number."""
-        parts = -(-self.count // _PART) if self.engine.dialect == "duckdb" else 1
+        parts = min(-(-self.count // _PART), 256) if self.engine.dialect == "duckdb" else 1
         if parts <= 1:
             yield self
             return
         bucket = self.engine.person_bucket(self.rows.who)
-        for part in range(parts):
-            yield replace(self, rows=self.rows.filter(bucket % parts == part))
+        ends = [round(256 * part / parts) for part in range(parts + 1)]
+        for first, end in pairwise(ends):
+            yield replace(self, rows=self.rows.filter((bucket >= first) & (bucket < end)))
 
 
 def marks_of(log: EventLog, rule: PathRule, noise: float = 0.0) -> Marks:
@@ -118,10 +120,7 @@ def in_order(marks: Marks, rule: PathRule, order: int) -> ir.Table:
 
 def tied_touches(engine: Engine, rows: ir.Table) -> int:
     """How many touches share user and instant with a touch of another channel; ``rows``: of ``in_order``."""
-    tied = rows.filter(rows.step >= TIED)
-    if not int(engine.fetch(tied.agg(n=tied.count()))["n"][0]):
-        return 0
-    tied = tied.select(_who="who", _at="at").distinct()
+    tied = rows.filter(rows.step >= TIED).select(_who="who", _at="at").distinct()
     rows = rows.join(tied, [rows.who == tied["_who"], rows["at"] == tied["_at"]])
     return int(engine.fetch(rows.agg(n=rows.count()))["n"][0])
 
@@ -144,7 +143,9 @@ def with_fate(marks: Marks, rows: ir.Table, rule: PathRule) -> ir.Table:
     if marks.ends is not None:
         ending = ending.left_join(marks.ends, ending.who == marks.ends["_who"]).drop("_who")
         until = ending["_end"].fill_null(until)
-    ending = marks.engine.materialise(ending.filter(ending["_until"] > until).select("_start", _open=ending.who))
+    ending = ending.filter(ending["_until"] > until).select("_start", _open=ending.who)
+    if marks.engine.dialect != "duckdb":  # which alone joins a table with sums of itself without a copy
+        ending = marks.engine.materialise(ending)
     rows = rows.left_join(ending, rows.who == ending["_open"])
     won = (rows.goal - rows["at"] <= rule.lookback).fill_null(False)
     is_open = (rows.goal.isnull() & (rows["at"] >= rows["_start"])).fill_null(False)

@@ -119,9 +119,7 @@ def _part(marks: Marks, rule: PathRule, rules: Sequence[str], orders: tuple[int,
     if not rule.reset:
         paths = _again(engine, paths, rule, longest)
     steps = _steps(engine, paths, longest)
-    account = _begun(steps).rename(columns={"paths": "_", "touches": "paths"})[["fate", "paths"]]
-    account = account.assign(touches=0)
-    account = pd.concat([account, steps[["fate", "touches"]].assign(paths=0)])
+    account = _account(steps)
     if rule.transforms:
         channels, paths = transformed(engine, paths, channels, rule)
         paths = _again(engine, paths, rule, longest)
@@ -209,6 +207,12 @@ def _steps(engine: Engine, rows: ir.Table, order: int) -> pd.DataFrame:
     digits = {f"back_{i}": (step // 2 ** (DIGIT * i) % (DIGITS + 1)).astype("int16") for i in range(1, order + 1)}
     channel = (step % (DIGITS + 1)).astype("int16")
     return frame.assign(bucket=numbered(frame["bucket"]).astype("int16"), channel=channel, **digits)
+
+
+def _account(steps: pd.DataFrame) -> pd.DataFrame:
+    """``fate, touches, paths``."""
+    first = steps["touches"].where(steps["back_1"] == 0, 0)
+    return _summed(steps.assign(paths=first), ["fate"], ["touches", "paths"])
 
 
 def _begun(steps: pd.DataFrame) -> pd.DataFrame:
