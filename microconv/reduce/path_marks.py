@@ -46,7 +46,7 @@ _TURNED = 1_000  # less the channel, where names go from z to a
 DIGIT = 15  # bits of a step are one channel: of four, with three before
 DIGITS = 2**DIGIT - 1
 TIED = 2**60  # added to the step of a touch that shares its instant with the one before, of another channel
-_PART = 1_250_000  # touches that are put in order at once
+_PART = 1_500_000  # touches that are put in order at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +69,13 @@ class Marks:
         if parts <= 1:
             yield self
             return
-        bucket = self.engine.person_bucket(self.rows.who)
-        ends = [round(256 * part / parts) for part in range(parts + 1)]
-        for first, end in pairwise(ends):
-            yield replace(self, rows=self.rows.filter((bucket >= first) & (bucket < end)))
+        bounds = [round(256 * part / parts) for part in range(parts + 1)]
+        for first, end in pairwise(bounds):
+            mine = [
+                table.filter(self.engine.person_bucket(table.who).between(first, end - 1))
+                for table in (self.rows, self.goals)
+            ]
+            yield replace(self, rows=mine[0], goals=mine[1])
 
 
 def marks_of(log: EventLog, rule: PathRule, noise: float = 0.0) -> Marks:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import ibis
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from microconv.path_sums import CONVERSION, NULL, START, PathSums
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Paths", "path_sums"]
 
+Whole = npt.NDArray[np.int64]
 MOST_IN_SETS = 60  # channels that fit the bits of a whole number
 _BYTES = 30  # of memory for each touch that is kept
 FATES = {WON: "before a conversion", LOST: "on a path without a conversion", OPEN: "on a path whose time is not up"}
@@ -248,23 +251,30 @@ def _totals(marks: Marks, begun: pd.DataFrame) -> pd.DataFrame:
 
 def _transitions(closed: pd.DataFrame, order: int, base: int) -> pd.DataFrame:
     """``PathSums.transitions``, from the steps of paths whose time is over."""
-    backs = [f"back_{i}" for i in range(1, order + 1)]
-    sums = _summed(closed, ["bucket", "fate", "channel", *backs], ["paths", "cents"])
-    back = {i: sums.pop(name).astype("int64") for i, name in enumerate(backs, start=1)}
-    source = sum((back[i] * base ** (i - 1) for i in back), 0)
-    target = sums.pop("channel") + sum((back[i] * base**i for i in back if i < order), 0)
-    sums["fate"] = sums["fate"].map({WON: CONVERSION, LOST: NULL})
+    back = {i: closed[f"back_{i}"].to_numpy(np.int64) for i in range(1, order + 1)}
+    bucket = closed["bucket"].to_numpy(np.int64)
+    source = sum((back[i] * base ** (i - 1) for i in back), np.zeros(len(closed), np.int64))
+    target = closed["channel"].to_numpy(np.int64) + sum((back[i] * base**i for i in back if i < order), 0)
+    amounts = closed[["paths", "cents"]].to_numpy(np.int64)
+    steps, paths = _added([bucket, source, target], amounts)
     # Of the paths that come to a state those end there that do not go on.
     go = source != START
-    parts = [
-        sums.assign(state=target),
-        (-sums[["paths", "cents"]]).assign(bucket=sums["bucket"], fate=sums["fate"], state=source)[go],
-    ]
-    ends = _summed(pd.concat(parts, ignore_index=True), ["bucket", "state", "fate"], ["paths", "cents"])
-    ends = ends[ends["paths"] != 0].rename(columns={"state": "source", "fate": "target"})
-    steps = sums[["bucket", "paths"]].assign(source=source, target=target, cents=0)
-    both = _summed(pd.concat([steps, ends], ignore_index=True), ["bucket", "source", "target"], ["paths", "cents"])
-    return both.assign(value=both.pop("cents") / CENTS)
+    end = np.where(closed["fate"].to_numpy() == WON, CONVERSION, NULL)
+    places = [np.concatenate([one, other[go]]) for one, other in ((bucket, bucket), (target, source), (end, end))]
+    ends, left = _added(places, np.concatenate([amounts, -amounts[go]]))
+    some = left[:, 0] != 0
+    key = np.concatenate([steps, ends[:, some]], axis=1)
+    money = np.concatenate([np.zeros(steps.shape[1]), left[some, 1] / CENTS])
+    frame = pd.DataFrame({"bucket": key[0], "source": key[1], "target": key[2]})
+    return frame.assign(paths=np.concatenate([paths[:, 0], left[some, 0]]), value=money)
+
+
+def _added(key: list[Whole], amounts: Whole) -> tuple[Whole, Whole]:
+    """The distinct places of a key (its parts as rows), and the amounts added up for each."""
+    order = np.lexsort(key[::-1])
+    parts = np.stack([part[order] for part in key])
+    first = np.flatnonzero(np.r_[True, (parts[:, 1:] != parts[:, :-1]).any(axis=0)] if len(order) else [])
+    return parts[:, first], np.add.reduceat(amounts[order], first) if len(order) else amounts
 
 
 def _sets(engine: Engine, rows: ir.Table) -> pd.DataFrame:
