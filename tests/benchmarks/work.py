@@ -188,6 +188,7 @@ def main(job: str, path: str) -> None:
         assert mc.attribution
         import scipy.sparse.linalg
         import scipy.special  # noqa: F401
+
         assert mc.stats.cox
     if job == "lifelines_cox":
         import lifelines  # noqa: F401
