@@ -12,7 +12,14 @@ from microconv.errors import MicroconvError, ParameterError, unknown_name
 __all__ = ["NotebookError", "copy_notebook", "find_notebook", "list_notebooks", "read_cells"]
 
 # The order in which they are read, and in which the report has them; others follow by name.
-_ORDER = ("tracking_quality", "funnel", "time_to_conversion", "micro_conversion_value", "attribution")
+_ORDER = (
+    "tracking_quality",
+    "funnel",
+    "time_to_conversion",
+    "micro_conversion_value",
+    "attribution",
+    "segment_behaviour",
+)
 
 
 class NotebookError(MicroconvError):

@@ -23,10 +23,12 @@ _SHARES = (
     "observed_share", "observed_ci_low", "observed_ci_high", "rate_ci_low", "rate_ci_high", "naive", "naive_ci_low",
     "naive_ci_high", "difference", "predicted_chance", "observed_rate",
     "touches_share", "credit_share", "removal_effect", "removal_effect_value", "reach", "rank_stability",
+    "shrunk_rate", "others_share", "chance", "gain",
 )  # fmt: skip
 _OTHERWISE = (
     "hazard_ratio",
     "expected",
+    "expected_conversions",
     "predicted",
     "rank_stability",
     "per_touch",

@@ -48,7 +48,16 @@ def plot_next_best(result: Result, ax: Axes | None = None) -> Axes:
                 continue
             color = "white" if abs(value) > _LIGHT * largest else INK
             weight = "bold" if chosen else "normal"
-            ax.text(j, i, f"{value:+.1f}", ha="center", va="center", fontsize=9, color=color, fontweight=weight)
+            ax.text(
+                j,
+                i,
+                f"{round(value, 1) + 0.0:+.1f}",
+                ha="center",
+                va="center",
+                fontsize=9,
+                color=color,
+                fontweight=weight,
+            )
             if chosen:
                 ax.add_patch(_frame(j, i))
         labels = [safe(name, 20) for name in micros]

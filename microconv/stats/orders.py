@@ -116,7 +116,7 @@ def lead_times(
     ``counts``: time since the thing, ``column`` its place in ``names``. The lead time's distribution is the cumulative
     incidence up to the horizon divided by its value there. A row per thing: ``micro, users, events, rate`` with
     ``rate_ci_low, rate_ci_high`` (within the horizon), ``p25_days, median_days, p75_days, p90_days``, and
-    ``median_ci_low, median_ci_high``: Woodruff's (1952) limits, the quantiles at 1/2 -+ z sqrt(1/4 / events).
+    ``median_ci_low_days, median_ci_high_days``: Woodruff's (1952) limits, the quantiles at 1/2 -+ z sqrt(1/4 / events).
     """
     z = z_value(confidence)
     rows = []
@@ -131,7 +131,7 @@ def lead_times(
         rows.append((names[int(str(value))], mine["entered"].sum(), events, rate, low, high, *found))
     columns = [
         "micro", "users", "events", "rate", "rate_ci_low", "rate_ci_high", "p25_days", "median_days", "p75_days",
-        "p90_days", "median_ci_low", "median_ci_high",
+        "p90_days", "median_ci_low_days", "median_ci_high_days",
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=columns)
     return table.astype({"users": "int64", "events": "int64"})

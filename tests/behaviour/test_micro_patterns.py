@@ -124,7 +124,7 @@ def test_lead_times_heed_who_is_still_open() -> None:
         table = lead_times(mc.RiskTable.from_intervals(frame, "start", "stop", "cause", ["m"]), "m", ["a"], 20.0, "buy")
         one = table.iloc[0]
         medians.append(one["median_days"])
-        covered += one["median_ci_low"] <= truth <= one["median_ci_high"]
+        covered += one["median_ci_low_days"] <= truth <= one["median_ci_high_days"]
     assert np.mean(medians) == pytest.approx(truth, abs=0.15)
     assert covered >= 131  # 95 % of 150, and room for chance and for censoring
 

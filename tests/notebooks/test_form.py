@@ -33,7 +33,8 @@ def notebook(path: Path) -> Any:
 
 def test_all_are_there() -> None:
     wanted = {"tracking_quality", "funnel", "time_to_conversion", "micro_conversion_value", "attribution"}
-    assert wanted <= {path.stem for path in NOTEBOOKS}
+    wanted |= {"segment_behaviour"}
+    assert wanted == {path.stem for path in NOTEBOOKS}
 
 
 def test_kernel_and_language_are_named(notebook: Any) -> None:
@@ -94,22 +95,23 @@ def test_outputs_are_small_clean_and_of_no_machine(path: Path, notebook: Any) ->
     assert '"user_id=' not in text  # no example of a rejected row
 
 
-def test_each_has_a_picture_and_tables(notebook: Any) -> None:
+PICTURES = {"time_to_conversion": 8, "micro_conversion_value": 3, "attribution": 4, "segment_behaviour": 6}
+
+
+def test_each_has_its_pictures_and_tables(path: Path, notebook: Any) -> None:
     kinds = [kind for cell in notebook.cells for output in cell.get("outputs", []) for kind in output.data]
-    code = "".join(cell.source for cell in notebook.cells)
-    three = "mc.micro_value" in code or "mc.attribution" in code
-    pictures = 8 if "mc.retention" in code else 3 if three else 1
-    assert kinds.count("image/png") == pictures
+    assert kinds.count("image/png") == PICTURES.get(path.stem, 1)
     assert kinds.count("text/html") >= 4
 
 
 def test_the_list_is_in_reading_order() -> None:
-    assert list(list_notebooks())[:5] == [
+    assert list(list_notebooks()) == [
         "tracking_quality",
         "funnel",
         "time_to_conversion",
         "micro_conversion_value",
         "attribution",
+        "segment_behaviour",
     ]
 
 
