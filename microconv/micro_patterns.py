@@ -52,8 +52,8 @@ def micro_patterns(
     paths`` (users), ``share, ci_low, ci_high``; from ``(start)`` to ``(conversion)`` or ``(null)``, which is no
     conversion so far; micros of one instant are in plan order. ``.lead_times``, per micro: ``users, events, rate``
     within the horizon with its interval, and the days to the conversion for those who convert within it: ``p25_days,
-    median_days`` (``median_ci_low_days, median_ci_high_days``), ``p75_days, p90_days``. Users whose time is not up count
-    as open, other ends take their own course.
+    median_days`` (``median_ci_low_days, median_ci_high_days``), ``p75_days, p90_days``. Users whose time is not up
+    count as open, other ends take their own course.
 
     Journeys that are still open count with what was done so far. That a sequence ends in the conversion more often says
     nothing of what it causes. Pictures: ``.plot()``, ``plots.plot_transitions``, ``plots.plot_channel_flow``. Raises
