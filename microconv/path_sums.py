@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import pandas as pd
 
-__all__ = ["BUCKETS", "CONVERSION", "NULL", "START", "PathSums"]
+from microconv.errors import ParameterError
+
+__all__ = ["BUCKETS", "CONVERSION", "NULL", "RESERVED", "START", "PathSums", "refuse_reserved"]
 
 BUCKETS = 256  # groups of users by hash, from which intervals are resampled
 # States of the chain that are no channels: where every path starts, and how it ends.
 START, CONVERSION, NULL = 0, -1, -2
+# Names of rows that are no channels.
+RESERVED = (
+    "(unattributed)", "(overlap)", "(baseline)", "(random)", "(total)", "(start)", "(conversion)", "(null)",
+)  # fmt: skip
+
+
+def refuse_reserved(channels: Iterable[str]) -> None:
+    """Raise ``ParameterError`` for a channel that has the name of a row that is none."""
+    clash = sorted(set(channels) & set(RESERVED))
+    if clash:
+        raise ParameterError(
+            f"The channel {clash[0]!r} has the name of a row of the results that is no channel. Rename it when reading."
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -12,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from microconv.errors import ParameterError, shorten, unknown_name
-from microconv.path_sums import CONVERSION, NULL, START, PathSums
+from microconv.path_changes import checked_transforms, uncounted
+from microconv.path_sums import CONVERSION, NULL, START, PathSums, refuse_reserved
 
 __all__ = ["PathTable", "kept", "rule_shares"]
 
@@ -62,14 +64,28 @@ class PathTable:
             raise ParameterError(
                 f"sep={shorten(repr(sep))} must be text with a sign that no channel has, such as ' > '."
             )
-        paths = [_split(path, sep.strip()) for path in frame[path_col]]
+        given = list(frame[path_col])
+        _refuse(
+            [not _is_path(path) for path in given],
+            frame[path_col],
+            "are no paths",
+            "Write text, or a list of channels; empty text for no touch.",
+        )
+        paths = [_split(path, sep) for path in given]
         _refuse(
             [not all(path) for path in paths], frame[path_col], "hold a blank channel", f"Write names between {sep!r}."
         )
+        refuse_reserved(channel for path in paths for channel in path)
         counts = {
             name: _counts(frame[column], column, name) if column is not None else np.zeros(len(frame))
             for name, column in named.items()
         }
+        _refuse(
+            (counts["conversions"] == 0) & (counts["value"] != 0),
+            frame[path_col],
+            "have a value and no conversion",
+            "Money of paths is that of their conversions.",
+        )
         rows: dict[Path, list[float]] = defaultdict(lambda: [0.0] * len(_COUNTS))
         for path, *amounts in zip(paths, *counts.values(), strict=True):
             rows[path] = [old + float(new) for old, new in zip(rows[path], amounts, strict=True)]
@@ -82,14 +98,12 @@ class PathTable:
 
     def transformed(self, *transforms: str | tuple[Any, ...]) -> PathTable:
         """The same after changes of each path, in order: see ``mc.attribution``. Raises ``ParameterError``."""
+        changes = checked_transforms(transforms)
         rows: dict[Path, list[float]] = defaultdict(lambda: [0.0] * len(_COUNTS))
         for path, amounts in self._rows():
             changed = path
-            for transform in transforms:
-                name, *takes = (transform,) if isinstance(transform, str) else transform
-                if name not in _KEPT:
-                    raise ParameterError(unknown_name("transform", name, _KEPT))
-                changed = tuple(channel for _, channel in kept(name, changed, takes))
+            for name, *takes in changes:
+                changed = tuple(channel for _, channel in kept(str(name), changed, takes))
             if not changed and path:  # without a touch left, a path that ended without a conversion is none
                 amounts = [*amounts[:2], 0.0]
             rows[changed] = [old + new for old, new in zip(rows[changed], amounts, strict=True)]
@@ -167,11 +181,20 @@ def kept(transform: str, path: Path, takes: Sequence[Any]) -> list[tuple[int, st
     return [(place, path[place]) for place in places]
 
 
+def _is_path(path: Any) -> bool:
+    """Text, channels in their order, or missing."""
+    if isinstance(path, str | Sequence | np.ndarray):
+        return not isinstance(path, bytes)
+    return bool(pd.isna(path)) if pd.api.types.is_scalar(path) else False
+
+
 def _split(path: Any, sep: str) -> Path:
     if isinstance(path, str):
-        return tuple(part.strip() for part in path.split(sep)) if path.strip() else ()
-    if isinstance(path, Iterable):
-        return tuple("" if part is None or part != part else str(part).strip() for part in path)
+        # With blanks around the sign, only a sign that stands alone is one: "a>b > c" are two channels.
+        alone = rf"(?<!\S){re.escape(sep.strip())}(?!\S)" if sep != sep.strip() else re.escape(sep)
+        return tuple(part.strip() for part in re.split(alone, path)) if path.strip() else ()
+    if isinstance(path, Sequence | np.ndarray):
+        return tuple("" if pd.isna(part) else str(part).strip() for part in path)
     return ()  # missing
 
 
@@ -230,7 +253,7 @@ def _one(place: int, n: int) -> list[float]:
 
 
 def _not_direct(path: Path, direct: Sequence[str]) -> list[float]:
-    others = [place for place, name in enumerate(path) if name not in direct]
+    others = [place for place, name in enumerate(path) if not {name, uncounted(name)} & {*direct}]
     return _one(others[-1] if others else len(path) - 1, len(path))
 
 

@@ -81,7 +81,7 @@ def test_the_page_holds_every_notebook(sample_page: Path) -> None:
         for output in cell.get("outputs", [])
         if "image/png" in output.get("data", {})
     ]
-    assert text.count("<img ") == len(pictures) == 2 + 8 + 3 + 3
+    assert text.count("<img ") == len(pictures) == 2 + 8 + 3 + 4 + 6
     assert "80,358" in text or f"{mc.sample_log().rows_read:,}" in text
 
 

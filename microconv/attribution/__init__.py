@@ -9,6 +9,8 @@ import pandas as pd
 
 from microconv.attribution.asking import ask, asked, choices
 from microconv.durations import Duration
+from microconv.errors import ParameterError
+from microconv.path_changes import checked_transforms
 from microconv.path_table import PathTable
 from microconv.payment_terms import PaymentTerms
 from microconv.results import Result
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from microconv.attribution.answering import Answer
     from microconv.attribution.asking import Choices
     from microconv.log import EventLog
-    from microconv.reduce.path_rules import Transform
+    from microconv.path_changes import Transform
 
 __all__ = ["DIRECT_CHANNELS", "attribution"]
 
@@ -83,7 +85,7 @@ def attribution(
     * ``check=True`` adds a channel of random touches, which have no effect: ``.checks`` shows what each model gives it.
     * ``worth``: an item whose money counts as the value of the target (default: the target's own): with
       ``target="signup", worth="purchase", worth_within="30D"`` the value is what users pay within 30 days after the
-      signup; signups that are younger are left out.
+      signup. Observation then ends so long before the end of the log: younger signups and touches are left out.
     * ``refunds, margin, discount_rate, value, currency, rates``: as in ``micro_value``.
     * ``replicates``: of the bootstrap, by ``seed``; 0: no intervals but those of ``survival``, which need none.
 
@@ -127,6 +129,25 @@ def attribution(
     from microconv.attribution.answering import answer, answer_paths
 
     if isinstance(source, PathTable):
+        _of_events_only(
+            touch=touch is not None,
+            channel=channel != "channel",
+            lookback=lookback is not None,
+            reset=reset is not True,
+            repeat=repeat != "each",
+            half_life=half_life != "7D",
+            by=by is not None,
+            check=check is not False,
+            worth=worth is not None,
+            worth_within=worth_within is not None,
+            refunds=refunds != (),
+            margin=margin != 1.0,
+            discount_rate=discount_rate != 0.0,
+            value=value is not None,
+            currency=currency is not None,
+            rates=rates is not None,
+        )
+        source = source.transformed(*checked_transforms(transforms))
         name = label(target) if target is not None else "conversion"
         return _result(answer_paths(source, chosen, name, spend), chosen, {"target": name}, {})
     terms = PaymentTerms(
@@ -156,6 +177,16 @@ def attribution(
         terms=terms,
     )
     return _result(answer(source, question, spend), chosen, asked(question, terms), source.provenance)
+
+
+def _of_events_only(**given: bool) -> None:
+    """Refuse what aggregated paths cannot answer."""
+    asked = [name for name, differs in given.items() if differs]
+    if asked:
+        raise ParameterError(
+            f"{', '.join(f'{name}=' for name in asked)} need{'s' if len(asked) == 1 else ''} the events: a PathTable "
+            "holds no users and no times. Leave it out, or give the log."
+        )
 
 
 def _result(found: Answer, chosen: Choices, asked: dict[str, Any], provenance: Mapping[str, Any]) -> Result:

@@ -117,6 +117,8 @@ def answer(log: EventLog, question: Question, spend: Any) -> Answer:
         warnings += survived.warnings
     if question.check:
         extra["checks"] = null_channel(log, question)
+        if extra["checks"].empty:
+            warnings.append("There is no check: of so few touches no random one was drawn.")
     if question.by is not None:
         extra["segments"] = by_segment(log, question)
     return Answer(table, meaning(told), assumptions(told), warnings, extra)

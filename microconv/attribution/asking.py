@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from microconv.attribution.definitions import CHAINS, GAMES, asked_models, definition
 from microconv.durations import Duration, format_duration, to_micros
 from microconv.errors import ParameterError, shorten, unknown_name
+from microconv.path_changes import Transform, checked_transforms
 from microconv.reduce.items import is_plain
 from microconv.reduce.money import RevenueTerms
-from microconv.reduce.path_rules import RULES, PathRule, Transform, checked_transforms
+from microconv.reduce.path_rules import RULES, PathRule
 from microconv.steps import Step, as_item, label, segment_columns
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["AUTO", "Choices", "Question", "ask", "asked", "choices"]
 
 AUTO = "auto"
+_TAKEN = (
+    "channel", "model", "conversions", "ci_low", "ci_high", "value", "value_ci_low", "value_ci_high", "share", "rank",
+    "rank_stability",
+)  # fmt: skip
 # What time decay takes where the survival model chooses, and what that chooses from.
 _HALF_LIVES = ("7D", "1D", "3D", "14D", "30D")
 
@@ -170,7 +175,7 @@ def ask(
         rule,
         half_lives if by_data else half_lives[:1],
         check,
-        segment_columns(log, by, ("channel", "model"))[0] if by is not None else None,
+        segment_columns(log, by, _TAKEN)[0] if by is not None else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -31,8 +32,12 @@ def other_order(log: EventLog, question: Question, table: pd.DataFrame) -> pd.Da
     other = divided(counted(log, turned.rule, question.choices).sums, question.choices, money=False)
     if "survival" in question.choices.models:
         other = by_hazards(log, turned).below(other)
-    found = table[["channel", "model", "conversions"]].copy()
-    found["other_order"] = other["conversions"].to_numpy()
+    # Transforms may name channels by their order, so that one order may have a channel that the other has not.
+    key = ["channel", "model"]
+    found = table[[*key, "conversions"]].merge(
+        other[[*key, "conversions"]].rename(columns={"conversions": "other_order"}), on=key, how="outer", sort=False
+    )
+    found = found.fillna({"conversions": 0.0, "other_order": 0.0})
     found["difference"] = found["other_order"] - found["conversions"]
     return found[found["difference"].abs() > 1e-9].reset_index(drop=True)
 
@@ -43,19 +48,23 @@ def null_channel(log: EventLog, question: Question) -> pd.DataFrame:
     """
     made = counted(log, question.rule, question.choices, noise=_SHARE)
     sums = made.sums
-    place = sums.channels.index(NOISE) + 1
+    drawn = [name for name in sums.channels if name == NOISE or name.startswith(f"{NOISE}(")]
+    places = [sums.channels.index(name) + 1 for name in drawn]
     assert sums.touches is not None  # counted from a log
     touches = sums.touches.groupby("channel")["touches"].sum()
     table = divided(sums, question.choices, money=False)
     if "survival" in question.choices.models:
         table = by_hazards(log, question, noise=_SHARE).below(table)
     total = table[~table["channel"].isin([UNATTRIBUTED, OVERLAP])].groupby("model")["conversions"].sum()
-    rows = table[table["channel"] == NOISE]
+    rows = table[table["channel"].isin(drawn)]
+    if len(places) > 1:  # named by how often they come: limits of a sum are not known
+        rows = rows.groupby("model", as_index=False, sort=False)[["conversions"]].sum()
+        rows = rows.assign(ci_low=math.nan, ci_high=math.nan)
     whole = rows["model"].map(total)
     return pd.DataFrame(
         {
             "model": rows["model"],
-            "touches_share": float(touches.get(place, 0)) / float(touches.sum()),
+            "touches_share": float(touches.reindex(places, fill_value=0).sum()) / float(touches.sum()),
             "credit_share": rows["conversions"] / whole,
             "ci_low": rows["ci_low"] / whole,
             "ci_high": rows["ci_high"] / whole,

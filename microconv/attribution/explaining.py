@@ -24,8 +24,8 @@ from microconv.steps import Step
 if TYPE_CHECKING:
     from microconv.attribution.asking import Question
     from microconv.log import EventLog
+    from microconv.path_changes import Transform
     from microconv.reduce.path_of_user import UserPaths
-    from microconv.reduce.path_rules import Transform
 
 __all__ = ["explain_conversion"]
 

@@ -206,7 +206,7 @@ def _check_value(name: str, value: Any) -> None:
 
         asked_models(value or "all", timed=True)
     elif name == "transforms":
-        from microconv.reduce.path_rules import checked_transforms
+        from microconv.path_changes import checked_transforms
 
         checked_transforms(value)
     elif name == "since":

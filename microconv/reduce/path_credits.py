@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import ibis
 import pandas as pd
 
+from microconv.path_changes import uncounted
 from microconv.reduce.money import CENTS
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def credited_rows(
     )
     path = ibis.window(group_by=[rows.who, rows.path])
     same = ibis.window(group_by=[rows.who, rows.path, rows.channel], order_by=[rows["at"], rows.place])
-    direct = [number + 1 for number, name in enumerate(channels) if name in rule.direct]
+    direct = [number + 1 for number, name in enumerate(channels) if {name, uncounted(name)} & {*rule.direct}]
     known = rows.channel.isin(direct) if direct else ibis.literal(False)
     # Ages are counted from the last touch on: of very old ones every weight would round to 0.
     age = rows.path - rows["at"]

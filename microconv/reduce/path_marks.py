@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING
 
 import ibis
 
-from microconv.reduce.touches import conversions_of, touch_events
+from microconv.durations import micros_to_moment
+from microconv.errors import ParameterError
+from microconv.reduce.touches import Touches, conversions_of, touch_events
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
+    import pandas as pd
 
     from microconv.engine import Engine
     from microconv.log import EventLog
@@ -39,7 +42,7 @@ __all__ = [
 
 # What a path ended in.
 WON, LOST, OPEN = 1, 2, 3
-BITS = 10  # of a key are the channel: moments fit until the year 2255
+BITS = 10  # of a key are the channel: there is room for 285 years
 CHANNEL = 2**BITS - 1
 _GOAL = CHANNEL  # in place of a channel; so a conversion comes after the touches of its instant
 _TURNED = 1_000  # less the channel, where names go from z to a
@@ -52,7 +55,8 @@ _PART = 1_500_000  # touches that are put in order at once
 @dataclass(frozen=True, eq=False)
 class Marks:
     """``rows``: ``who`` (``Engine.person``), ``key`` (moment and channel); ``goals``: ``who, at, conversions, cents``;
-    ``ends``: ``_who, _end``, if the plan ends observations. ``count`` of the touches and ``channels`` by number.
+    ``ends``: ``_who, _end``, if the plan ends observations. ``count`` of the touches and ``channels`` by number. Times
+    are in microseconds since just before the first touch or conversion, so that all are above 0.
     """
 
     engine: Engine
@@ -84,19 +88,33 @@ def marks_of(log: EventLog, rule: PathRule, noise: float = 0.0) -> Marks:
     engine, rows, hits = touches.engine, touches.touches, touches.conversions
     code = (_TURNED - rows.channel if rule.reverse else rows.channel).cast("int64")
     hits = engine.materialise(hits.select(user_id=engine.person(hits.user_id), at=hits["at"]))
+    base = _before_all(touches, engine.fetch(hits.agg(first=hits["at"].min(), last=hits["at"].max())))
     goals = conversions_of(log, rule, hits, engine.person)  # before the many touches are there: less memory at once
     # Kept apart: in a union of what is not computed yet the log would be read, and kept, with all its columns.
-    rows = engine.materialise(rows.select(who=engine.person(rows.user_id), key=(rows["at"] << BITS) + code))
+    rows = engine.materialise(rows.select(who=engine.person(rows.user_id), key=((rows["at"] - base) << BITS) + code))
     ends = touches.ends
     return Marks(
         engine=engine,
         channels=touches.channels,
         count=touches.count,
-        rows=ibis.union(rows, hits.select(who="user_id", key=(hits["at"] << BITS) + _GOAL)),
-        goals=goals.rename(who="user_id"),
-        ends=ends.select(_who=engine.person(ends["_who"]), _end="_end") if ends is not None else None,
-        until=touches.until,
+        rows=ibis.union(rows, hits.select(who="user_id", key=((hits["at"] - base) << BITS) + _GOAL)),
+        goals=goals.mutate(at=goals["at"] - base).rename(who="user_id"),
+        ends=ends.select(_who=engine.person(ends["_who"]), _end=ends["_end"] - base) if ends is not None else None,
+        until=touches.until - base,
     )
+
+
+def _before_all(touches: Touches, hits: pd.DataFrame) -> int:
+    """A moment just before the first touch and the first conversion. Raises ``ParameterError`` beyond 285 years."""
+    known = hits.dropna()  # empty without a conversion
+    first, last = min([touches.first, *known["first"]]), max([touches.last, *known["last"]])
+    if last - first >= 2 ** (63 - BITS) - 2:
+        raise ParameterError(
+            f"Touches and conversions reach from {micros_to_moment(int(first)):%Y-%m-%d} to "
+            f"{micros_to_moment(int(last)):%Y-%m-%d}, more than 285 years. Leave out the events with wrong times: "
+            "log.filter(\"time >= '2020-01-01'\")."
+        )
+    return int(first) - 1
 
 
 def in_order(marks: Marks, rule: PathRule, order: int) -> ir.Table:

@@ -110,7 +110,7 @@ def at_risk(log: EventLog, touches: Touches, rule: PathRule, competing: Sequence
     goals = touches.conversions
     earliest = engine.materialise(goals.group_by("user_id").agg(_goal=goals["at"].min())).rename(_whose="user_id")
     users = engine.materialise(users.left_join(earliest, users.user_id == earliest["_whose"]).drop("_whose"))
-    until: ir.IntegerValue = ibis.literal(touches.until - (rule.worth_within or 0), "int64")
+    until: ir.IntegerValue = ibis.literal(touches.until, "int64")
     if touches.ends is not None:
         ends = touches.ends
         users = engine.materialise(users.left_join(ends, users.user_id == ends["_who"]).drop("_who"))

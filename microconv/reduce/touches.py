@@ -12,6 +12,7 @@ import ibis
 
 from microconv.durations import moment_to_micros
 from microconv.errors import ParameterError, shorten
+from microconv.path_sums import refuse_reserved
 from microconv.reduce.channel_groups import GROUP, with_channel_group
 from microconv.reduce.items import TIME, matches, occurring, tie_columns, with_time
 from microconv.reduce.revenue import payments
@@ -37,7 +38,8 @@ class NoTouchError(ParameterError):
 
 @dataclass(frozen=True, eq=False)
 class Touches:
-    """``touches``: ``user_id, at, channel`` (its number, from 1 in the order of ``channels``), ``count`` of them;
+    """``touches``: ``user_id, at, channel`` (its number, from 1 in the order of ``channels``), ``count`` of them, the
+    ``first`` and the ``last`` moment;
     ``conversions``: ``user_id, at, conversions`` (how many at this instant) and ``cents``; ``ends``: ``_who, _end``:
     users whose observation an event ended before ``until``, if the plan has such events. Times in microseconds since
     1970.
@@ -46,6 +48,8 @@ class Touches:
     engine: Engine
     channels: tuple[str, ...]
     count: int
+    first: int
+    last: int
     touches: ir.Table
     conversions: ir.Table
     ends: ir.Table | None
@@ -77,12 +81,16 @@ def touch_events(log: EventLog, rule: PathRule, noise: float = 0.0) -> Touches:
     name = engine.trim(named.cast("string")).nullif("")
     rows = timed.select("user_id", _at=timed[TIME], _name=name, _chosen=chosen)
     rows = rows.filter(rows["_chosen"] & rows["_name"].notnull()).drop("_chosen")
-    ends = _ends(log)
+    ends, until = _ends(log), _told_until(log, rule)
     rows = _observed(rows, ends)
+    if rule.worth_within is not None:
+        rows = rows.filter(rows["_at"] <= until)
     if noise:
         rows = engine.materialise(rows)
-        rows = engine.materialise(ibis.union(rows, _observed(_random(log, rows, noise), ends)))
-    counts = engine.fetch(rows.group_by("_name").agg(touches=rows.count()))
+        rows = engine.materialise(ibis.union(rows, _observed(_random(log, rows, noise, until), ends)))
+    counts = engine.fetch(
+        rows.group_by("_name").agg(touches=rows.count(), first=rows["_at"].min(), last=rows["_at"].max())
+    )
     names = sorted(map(str, counts["_name"]))
     if not names:
         raise NoTouchError(
@@ -94,20 +102,28 @@ def touch_events(log: EventLog, rule: PathRule, noise: float = 0.0) -> Touches:
             f"channel={rule.channel!r} has {len(names):,} values, such as {shorten(repr(names[0]), 40)}: more than "
             f"{_MOST_CHANNELS} channels. Name a column of channels, or group them (channel='ga4')."
         )
+    refuse_reserved(name for name in names if not noise or name != NOISE)
     known = ibis.memtable({"_known": names, "_number": list(range(1, len(names) + 1))})
     coded = rows.join(known, rows["_name"] == known["_known"])
     return Touches(
         engine=engine,
         channels=tuple(names),
         count=int(counts["touches"].sum()),
+        first=int(counts["first"].min()),
+        last=int(counts["last"].max()),
         touches=coded.select("user_id", at=coded["_at"], channel=coded["_number"].cast("int32")),
         conversions=_hits(log, rule, ends),
         ends=ends,
-        until=moment_to_micros(log.observed_until),
+        until=until,
     )
 
 
-def _random(log: EventLog, rows: ir.Table, share: float) -> ir.Table:
+def _told_until(log: EventLog, rule: PathRule) -> int:
+    """The end of observation, or so long before it that the money of every conversion is in."""
+    return moment_to_micros(log.observed_until) - (rule.worth_within or 0)
+
+
+def _random(log: EventLog, rows: ir.Table, share: float, until: int) -> ir.Table:
     """Touches of ``NOISE``, as many as ``share`` of the touches."""
     first = rows["_at"].min().over(ibis.window(group_by=rows.user_id))
     text = rows.user_id.cast("string") + ":" + rows["_at"].cast("string") + ":" + rows["_name"]
@@ -117,7 +133,7 @@ def _random(log: EventLog, rows: ir.Table, share: float) -> ir.Table:
         digits = [ibis.literal(_DIGITS).find(rows["_digest"].substr(begin + i, 1)).cast("int64") for i in range(6)]
         return sum((digit * 16 ** (5 - i) for i, digit in enumerate(digits)), ibis.literal(0)) / float(16**6)
 
-    span = ibis.literal(moment_to_micros(log.observed_until), "int64") - rows["_first"]
+    span = ibis.literal(until, "int64") - rows["_first"]
     at = rows["_first"] + (part(8) * span.cast("float64")).floor().cast("int64")
     drawn = rows.filter(part(0) < share)
     return drawn.select("user_id", _at=at, _name=ibis.literal(NOISE))
@@ -147,9 +163,7 @@ def _hits(log: EventLog, rule: PathRule, ends: ir.Table | None) -> ir.Table:
     timed = with_time(log.engine, log.table)
     hits = occurring(rule.target, timed, tie_columns(timed, [rule.target]))
     hits = _observed(hits.select("user_id", _at=hits[TIME]), ends).rename(at="_at")
-    if rule.worth is not None and rule.worth_within is not None:  # those whose money is all in
-        hits = hits.filter(hits["at"] + rule.worth_within <= moment_to_micros(log.observed_until))
-    return hits
+    return hits.filter(hits["at"] <= _told_until(log, rule)) if rule.worth_within is not None else hits
 
 
 def conversions_of(
@@ -174,6 +188,7 @@ def conversions_of(
     if rule.terms is None:
         return engine.materialise(found.mutate(cents=found["at"] * 0))  # a literal 0 would have 32 bits on Spark
     paid = payments(log, rule.worth if rule.worth is not None else rule.target, rule.terms).table
+    paid = _observed(paid.select("user_id", "bought", "cents", _at="at"), _ends(log))
     paid = paid.select("bought", "cents", user_id=person(paid.user_id))
     return engine.materialise(_with_money(engine, rule, found, paid))
 

@@ -16,7 +16,7 @@ from microconv.stats._curves import z_value
 from microconv.stats.path_bootstrap import part_limits, rank_stability, ranks
 from microconv.stats.path_chain import Chain
 from microconv.stats.resample import poisson_weights, resampled
-from microconv.stats.shapley_values import GAMES, set_credits, set_rate_credits, thin_channels
+from microconv.stats.shapley_values import GAMES, MOST_CHANNELS, set_credits, set_rate_credits, thin_channels
 
 __all__ = ["OVERLAP", "UNATTRIBUTED", "credited"]
 
@@ -117,8 +117,13 @@ def _division(sums: PathSums, model: str, game: str, buckets: Whole, totals: Flo
 
 
 def _sets(sums: PathSums) -> pd.DataFrame:
-    if sums.sets is None:
+    if sums.sets is None and len(sums.channels) <= MOST_CHANNELS:
         raise ParameterError("model='shapley' needs the sets of channels on paths, which were not counted.")
+    if sums.sets is None:
+        raise ParameterError(
+            f"model='shapley' with game='rate' takes at most {MOST_CHANNELS} channels, and there are "
+            f"{len(sums.channels)}. Group them, or take game='conversions'."
+        )
     return sums.sets
 
 

@@ -17,10 +17,11 @@ from reference.paths import Event, Found, changed, paths_of, shares
 
 import microconv as mc
 from microconv.errors import ParameterError
+from microconv.path_changes import checked_transforms
 from microconv.path_sums import CONVERSION, NULL, PathSums
 from microconv.plan import Macro
 from microconv.reduce.money import RevenueTerms
-from microconv.reduce.path_rules import RULES, PathRule, checked_transforms
+from microconv.reduce.path_rules import RULES, PathRule
 from microconv.reduce.paths import Paths, path_sums
 
 SECOND = 1_000_000

@@ -89,7 +89,7 @@ def shares(path: list[tuple[int, str]], end: int, rule: PathRule) -> dict[str, l
     """What each rule gives to each touch."""
     n, names = len(path), [channel for _, channel in path]
     fresh = [float(names[i] not in names[:i]) for i in range(n)]
-    others = [i for i in range(n) if names[i] not in rule.direct]
+    others = [i for i in range(n) if names[i].split("(")[0] not in rule.direct]  # counted or not
     first, middle, last = rule.position
     weights = [1.0] if n == 1 else [first, *[middle / (n - 2)] * (n - 2), last] if n > 2 else [first, last]
     if not sum(weights):
@@ -132,8 +132,8 @@ def by_loops(frame: pd.DataFrame, rule: PathRule, orders: Sequence[int]) -> dict
             ((t, c) for t, e, c, _ in rows if e != "purchase" and c is not None and t <= stop),
             key=lambda touch: (touch[0], order_of[touch[1]]),
         )
-        bought = [(t, round(100 * v)) for t, e, _, v in rows if e == "purchase"]
-        times = sorted({t for t, _ in bought if t <= stop})
+        bought = [(t, round(100 * v)) for t, e, _, v in rows if e == "purchase" and t <= stop]
+        times = sorted({t for t, _ in bought})
         if rule.repeat == "first":
             times = times[:1]
             touches = [touch for touch in touches if not times or touch[0] <= times[0]]

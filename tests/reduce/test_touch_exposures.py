@@ -77,7 +77,7 @@ def by_loops(frame: pd.DataFrame, sums: TouchSums, *, reverse: bool = False, rep
         cancel = min([at for at, event, _, _ in rows if event == "cancel"] + [SPAN + 5])
         goals = sorted(at for at, event, _, _ in rows if event == "purchase" and at <= stop)
         counted = sorted(set(goals))[:1] if repeat == "first" else sorted(set(goals))
-        paid = [(at, value) for at, event, _, value in rows if event == "purchase"]
+        paid = [(at, value) for at, event, _, value in rows if event == "purchase" and at <= stop]
         worth = dict.fromkeys(counted, 0.0)
         for at, value in paid:
             if before := [goal for goal in counted if goal <= at]:

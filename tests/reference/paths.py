@@ -128,7 +128,7 @@ def shares(
     if rule == "last":
         return [1.0 if i == n - 1 else 0.0 for i in range(n)]
     if rule == "last_non_direct":
-        others = [i for i, name in enumerate(names) if name not in direct]
+        others = [i for i, name in enumerate(names) if name.split("(")[0] not in direct]  # counted or not
         chosen = others[-1] if others else n - 1
         return [1.0 if i == chosen else 0.0 for i in range(n)]
     if rule == "linear":
