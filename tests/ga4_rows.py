@@ -69,12 +69,15 @@ SCHEMA = pa.schema(
 START = 1_702_643_009_060_308
 
 
+FIELDS = [VALUE.field(place).name for place in range(VALUE.num_fields)]  # PyArrow 18 and later list them
+
+
 def keyed(**values: Any) -> list[dict[str, Any]]:
     """A list of keys and values, each value in the field of its type, the other fields null."""
     rows = []
     for key, given in values.items():
         field = {str: "string_value", int: "int_value", float: "double_value"}[type(given)]
-        rows.append({"key": key, "value": {name: given if name == field else None for name in VALUE.names}})
+        rows.append({"key": key, "value": {name: given if name == field else None for name in FIELDS}})
     return rows
 
 
